@@ -151,7 +151,7 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
         let files = move || (FileStore::open(&directory), KeptCounts::open(&directory));
         let (progress, counts) = tokio::task::spawn_blocking(files).await?;
         plane.replay(Arc::new(progress?));
-        let (objects, stop) = (plane.objects.clone(), plane.supervisor.stage("counts"));
+        let (objects, stop) = (plane.objects.clone(), plane.supervisor.stage("statuses"));
         plane.supervisor.spawn("counts", async move {
             counts.run(objects, stop).await;
             Ok(())

@@ -67,7 +67,10 @@ impl Admission {
         let leaf_rules = LeafRules::take(&mut rules);
         Self {
             leaf_rules,
-            fields: jsonschema::options().build(&fields).map_err(|error| error.to_string()),
+            fields: jsonschema::options()
+                .should_validate_formats(true)
+                .build(&fields)
+                .map_err(|error| error.to_string()),
             rules: compile_schema(&rules),
             schema,
         }

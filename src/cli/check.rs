@@ -3,6 +3,7 @@
 mod output;
 
 use std::{
+    collections::BTreeMap,
     io::{self, Read as _},
     path::PathBuf,
     process::ExitCode,
@@ -100,7 +101,8 @@ impl CheckArgs {
         let result = CheckResult {
             missing: before - reports.len(),
             objects: watch.counts(),
-            skipped: watch.skipped(),
+            // They are problems otherwise.
+            skipped: if self.strict { BTreeMap::new() } else { watch.skipped() },
             elsewhere: watch.elsewhere(),
             ids: snapshot.endpoints().map(|it| (it.key.clone(), it.id_sources.sources().describe_ids())).collect(),
             reports: &reports,

@@ -182,3 +182,16 @@ fn null_is_warned_about() {
     let warnings: Vec<_> = warnings.iter().map(|warning| warning.pointer.clone()).collect();
     assert_eq!(warnings, ["/spec/path", "/spec/schemas/0/schema/default"]);
 }
+
+#[test]
+fn a_time_is_refused_at_its_field() {
+    let text = "apiVersion: grapnel.dev/v1beta1\nkind: WebhookReplay\nmetadata: {name: again}\nspec:\n  \
+                subscriptionRef: {name: out}\n  select: {since: 24h}\n";
+    let document = Document::parse(text).unwrap().remove(0);
+    let read = object::read(&document, false).unwrap();
+    let object::Definition::Object { object: object::Object::Refused(_, problems), .. } = read else {
+        panic!("{text}")
+    };
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems, ["spec.select.since: \"24h\" is not a time; write it as \"2026-01-31T12:00:00Z\""]);
+}

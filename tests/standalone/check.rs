@@ -73,6 +73,8 @@ fn objects_of_other_kinds_are_skipped_and_counted() {
     let (code, text, error) = check(&files, &["--strict"]);
     assert_eq!((code, &*error), (Some(1), "3 problems\n"), "{text}");
     assert!(text.contains("all.yaml:16: InvalidSpec: kind: `Deployment` is not a kind that Grapnel reads"), "{text}");
+    let (code, _, error) = check(&[("all.yaml", &format!("{ENDPOINT}{OTHERS}"))], &[]);
+    assert!(code == Some(1) && error.contains("1 problem; skipped 1 Deployment, 1 ExternalSecret\n"), "{error}");
     let (code, text, _) = check(&[("values.yaml", "resources: [all.yaml]\n")], &[]);
     assert!(code == Some(1) && text.contains("the field kind is missing"), "not a kustomization: {text}");
 }
@@ -102,7 +104,8 @@ fn loopback_targets_are_warnings_that_name_the_flag() {
         let (code, text, _) = check(&files, &[]);
         let expected = format!(
             "all.yaml:12: warning: TargetForbidden: WebhookSubscription default/out: spec.target.url: the target is on \
-             loopback, which standalone may call, and an operator in a cluster only with --egress-allow {network}\n"
+             loopback, which standalone may call, and an operator in a cluster only with --egress-allow {network} \
+             (check it with --allow-loopback)\n"
         );
         assert!(code == Some(0) && text.contains(&expected), "{url}: {text}");
         assert_eq!(check(&files, &["--deny-warnings"]).0, Some(1), "{url}");

@@ -17,6 +17,9 @@ pub(super) fn of(error: &ValidationError<'_>, schema: &Value) -> String {
             Value::Number(fraction) => format!("a fraction is written in quotes: \"{fraction}\""),
             _ => "must be an integer or a text".into(),
         },
+        Kind::Format { format } if format == "date-time" && quoted => {
+            format!("{} is not a time; write it as \"2026-01-31T12:00:00Z\"", error.instance())
+        }
         Kind::Enum { options } if quoted => choice(error.instance(), options),
         Kind::Required { property } => {
             format!("the field {} is missing", property.as_str().unwrap_or_default())
