@@ -4,6 +4,8 @@ mod schema;
 
 use grapnel_api::{EventSource, Reason, WebhookEndpointSpec, WebhookReplaySpec, WebhookSubscriptionSpec};
 use grapnel_expression::{ExpectedType, Expression, Scope};
+use grapnel_values::pointer::escaped;
+use serde_json::Value;
 
 use super::{compile::Problem, limits};
 
@@ -27,6 +29,36 @@ pub fn endpoint(spec: &WebhookEndpointSpec) -> Vec<Problem> {
     }
     warnings.truncate(limits::PROBLEMS_PER_OBJECT);
     warnings
+}
+
+/// Warnings about the fields of a spec that are null, which is the same as leaving them out: `filter:` without a value lets
+/// everything through. At most [`limits::PROBLEMS_PER_OBJECT`]. Schemas have warnings of their own.
+pub fn nulls(spec: &Value) -> Vec<Problem> {
+    let message = "null is the same as no value; remove the field, or give it a value";
+    let mut warnings = Vec::new();
+    each_null(spec, "/spec", |field| field != "schema", &mut |pointer| {
+        warnings.push(Problem::new(pointer, Reason::InvalidSpec, message));
+    });
+    warnings.truncate(limits::PROBLEMS_PER_OBJECT);
+    warnings
+}
+
+/// Calls `found` with the pointer of every null in the fields that are `read`.
+fn each_null(value: &Value, pointer: &str, read: fn(&str) -> bool, found: &mut impl FnMut(&str)) {
+    match value {
+        Value::Null => found(pointer),
+        Value::Array(items) => {
+            for (number, item) in items.iter().enumerate() {
+                each_null(item, &format!("{pointer}/{number}"), read, found);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields.iter().filter(|(name, _)| read(name)) {
+                each_null(value, &format!("{pointer}/{}", escaped(name)), read, found);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Warnings about a subscription.
@@ -61,7 +93,7 @@ fn capital_header(text: &str, scope: Scope, gives: ExpectedType, pointer: &str) 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

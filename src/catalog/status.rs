@@ -87,7 +87,7 @@ impl JournalReading {
                 let exhausted = journal.storage(&object).exhausted;
                 Self {
                     share_exhausted: exhausted.map(|share| share.to_string()),
-                    unproven: journal.replication().and_then(|replication| replication.unproven),
+                    unproven: journal.unproven(),
                     ..Self::default()
                 }
             }
@@ -230,26 +230,14 @@ impl ObjectView {
         };
         let conditions = since.stamp(&self.conditions(journal), self.generation, now, previous);
         match &self.facts {
-            Facts::Endpoint(facts) => {
-                let facts = facts.read();
-                ObjectStatus::Endpoint(WebhookEndpointStatus {
-                    observed_generation: self.generation,
-                    conditions,
-                    path: self.path.as_deref().map(str::to_owned),
-                    url: self.sender_url(),
-                    event_id_from: self.event_id_from.as_deref().map(str::to_owned),
-                    received: Some(facts.received),
-                    rejected: Some(facts.rejected),
-                    duplicates: Some(facts.duplicates),
-                    last_received_time: facts.last_received.map(Time),
-                    last_rejection: facts.last_rejection.map(|rejection| Rejection {
-                        time: Time(rejection.time),
-                        reason: rejection.code.into_owned(),
-                        message: rejection.message,
-                    }),
-                    writer: None,
-                })
-            }
+            Facts::Endpoint(facts) => ObjectStatus::Endpoint(WebhookEndpointStatus {
+                observed_generation: self.generation,
+                conditions,
+                path: self.path.as_deref().map(str::to_owned),
+                url: self.sender_url(),
+                event_id_from: self.event_id_from.as_deref().map(str::to_owned),
+                ..facts.read().into_status()
+            }),
             Facts::Subscription(facts) => {
                 let facts = facts.read();
                 ObjectStatus::Subscription(WebhookSubscriptionStatus {
@@ -301,6 +289,22 @@ impl EndpointReading {
                 code: rejection.reason.clone().into(),
                 message: rejection.message.clone(),
             }),
+        }
+    }
+
+    /// The status with this reading, and nothing else.
+    pub fn into_status(self) -> WebhookEndpointStatus {
+        WebhookEndpointStatus {
+            received: Some(self.received),
+            rejected: Some(self.rejected),
+            duplicates: Some(self.duplicates),
+            last_received_time: self.last_received.map(Time),
+            last_rejection: self.last_rejection.map(|rejection| Rejection {
+                time: Time(rejection.time),
+                reason: rejection.code.into_owned(),
+                message: rejection.message,
+            }),
+            ..WebhookEndpointStatus::default()
         }
     }
 }

@@ -74,7 +74,7 @@ impl Consumers {
 
     /// Whether the journal accepts nothing until a person acts.
     pub fn is_refused(&self) -> bool {
-        self.journal.replication().is_some_and(|replication| replication.unproven.is_some())
+        self.journal.unproven().is_some()
     }
 
     /// Attaches every subscription of the snapshot, again if its object or that of its endpoint was replaced by another

@@ -12,7 +12,7 @@ use super::{
     Document, ObjectName,
     kind::{self, Recognized},
 };
-use crate::catalog::{ObjectKind, Problem, admission::Admission, advice, limits};
+use crate::catalog::{ObjectKind, Problem, admission::Admission, advice};
 
 /// An object that a document defines.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,8 +74,7 @@ pub(super) fn read(document: &Document, kustomization: bool) -> Result<Definitio
     }
     let key = key(fields)?;
     if !matches!(kind, "Secret" | "ConfigMap") {
-        nulls(fields.get("spec").unwrap_or(&Value::Null), "/spec", &mut warnings);
-        warnings.truncate(limits::PROBLEMS_PER_OBJECT);
+        warnings.extend(advice::nulls(fields.get("spec").unwrap_or(&Value::Null)));
     }
     let object = match kind {
         "Secret" => Object::Secret(secret(fields)?),
@@ -96,28 +95,6 @@ pub(super) fn read(document: &Document, kustomization: bool) -> Result<Definitio
         }),
     };
     Ok(Definition::Object { name: ObjectName { kind, key }, object, warnings })
-}
-
-/// Adds a warning for each field that is null, which is the same as leaving it out: `filter:` without a value lets
-/// everything through. Schemas have warnings of their own.
-fn nulls(value: &Value, pointer: &str, warnings: &mut Vec<Problem>) {
-    match value {
-        Value::Null => {
-            let message = "null is the same as no value; remove the field, or give it a value";
-            warnings.push(Problem::new(pointer, Reason::InvalidSpec, message));
-        }
-        Value::Array(items) => {
-            for (number, item) in items.iter().enumerate() {
-                nulls(item, &format!("{pointer}/{number}"), warnings);
-            }
-        }
-        Value::Object(fields) => {
-            for (name, value) in fields.iter().filter(|(name, _)| *name != "schema") {
-                nulls(value, &format!("{pointer}/{}", escaped(name)), warnings);
-            }
-        }
-        _ => {}
-    }
 }
 
 fn typed<T: serde::de::DeserializeOwned>(

@@ -11,8 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use grapnel_api::{ObjectKey, Rejection, WebhookEndpointStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use grapnel_api::{ObjectKey, WebhookEndpointStatus};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::watch,
@@ -125,19 +124,7 @@ impl Entry {
     /// The counts of an endpoint.
     fn of(view: &ObjectView) -> Option<Self> {
         let Facts::Endpoint(facts) = &view.facts else { return None };
-        let reading = facts.read();
-        let status = WebhookEndpointStatus {
-            received: Some(reading.received),
-            rejected: Some(reading.rejected),
-            duplicates: Some(reading.duplicates),
-            last_received_time: reading.last_received.map(Time),
-            last_rejection: reading.last_rejection.map(|rejection| Rejection {
-                time: Time(rejection.time),
-                reason: rejection.code.to_string(),
-                message: rejection.message,
-            }),
-            ..WebhookEndpointStatus::default()
-        };
+        let status = facts.read().into_status();
         Some(Self { namespace: view.key.namespace.to_string(), name: view.key.name.to_string(), status })
     }
 }

@@ -40,8 +40,8 @@ async fn dead_letters(grapnel: &Grapnel, cluster: &Cluster, receiver: &Receiver,
     cluster.until("WebhookSubscription", "fulfilment", "dead letters", are_dead).await;
 }
 
-#[tokio::test]
-async fn dead_letters_are_delivered_again_and_the_object_is_deleted_after_its_end() {
+/// An operator with two dead letters, whose receiver works again.
+async fn with_dead_letters() -> (Receiver, Cluster, Grapnel) {
     let receiver = Receiver::start().await;
     let cluster = Cluster::new().await;
     let grapnel = cluster.operator().start().await;
@@ -49,6 +49,12 @@ async fn dead_letters_are_delivered_again_and_the_object_is_deleted_after_its_en
     shop::ready(&cluster).await;
     dead_letters(&grapnel, &cluster, &receiver, &["first", "second"]).await;
     receiver.answer(200);
+    (receiver, cluster, grapnel)
+}
+
+#[tokio::test]
+async fn dead_letters_are_delivered_again_and_the_object_is_deleted_after_its_end() {
+    let (receiver, cluster, grapnel) = with_dead_letters().await;
     apply(&cluster, "dry", json!({ "dryRun": true })).await;
     let dry = complete(&cluster, "dry").await;
     assert_eq!((&dry["status"]["matched"], &dry["status"]["queued"]), (&2.into(), &0.into()));
@@ -180,13 +186,7 @@ async fn a_replay_fails_with_its_subscription_and_waits_for_one_that_is_missing(
 /// fills in as written by the client.
 #[tokio::test]
 async fn objects_may_be_created_without_server_side_apply() {
-    let receiver = Receiver::start().await;
-    let cluster = Cluster::new().await;
-    let grapnel = cluster.operator().start().await;
-    shop::open(&cluster, &receiver.url).await;
-    shop::ready(&cluster).await;
-    dead_letters(&grapnel, &cluster, &receiver, &["first", "second"]).await;
-    receiver.answer(200);
+    let (_receiver, cluster, grapnel) = with_dead_letters().await;
     let params =
         kube::api::PostParams { field_manager: Some("kubectl-client-side-apply".into()), ..Default::default() };
     let object = serde_json::from_value(replay("posted", json!({ "rate": { "requests": 100 } }))).unwrap();

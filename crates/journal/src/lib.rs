@@ -231,6 +231,12 @@ pub trait Journal: Send + Sync + 'static {
         None
     }
 
+    /// Returns why it is not proven that events are synced before they are acknowledged, so that none are accepted; from
+    /// memory. `None` from an engine that syncs them itself.
+    fn unproven(&self) -> Option<String> {
+        self.replication()?.unproven
+    }
+
     /// Returns the board of the replicas; `None` from an engine of one process.
     fn board(&self) -> Option<Arc<dyn Board>> {
         None

@@ -4,6 +4,7 @@ use grapnel_api::Reason;
 use grapnel_values::{pointer::escaped, suggest::suggest};
 use serde_json::{Map, Value};
 
+use super::each_null;
 use crate::catalog::compile::Problem;
 
 /// Keywords whose value is a schema.
@@ -84,24 +85,10 @@ fn warning(pointer: &str, message: impl Into<String>) -> Problem {
 }
 
 /// A client merges a custom resource with a JSON Merge Patch (RFC 7386), in which null means deletion.
-fn nulls(value: &Value, pointer: &str, warnings: &mut Vec<Problem>) {
-    match value {
-        Value::Null => warnings.push(warning(
-            pointer,
-            "`kubectl apply` drops null; write `type: \"null\"` for a null value, or keep the schema in a ConfigMap",
-        )),
-        Value::Array(items) => {
-            for (number, item) in items.iter().enumerate() {
-                nulls(item, &format!("{pointer}/{number}"), warnings);
-            }
-        }
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                nulls(value, &format!("{pointer}/{}", escaped(name)), warnings);
-            }
-        }
-        _ => {}
-    }
+fn nulls(schema: &Value, pointer: &str, warnings: &mut Vec<Problem>) {
+    let message =
+        "`kubectl apply` drops null; write `type: \"null\"` for a null value, or keep the schema in a ConfigMap";
+    each_null(schema, pointer, |_| true, &mut |pointer| warnings.push(warning(pointer, message)));
 }
 
 /// Finds keywords that no draft defines.

@@ -488,8 +488,12 @@ impl Journal for NatsJournal {
             owned: replica.all_owned().len(),
             takeovers: replica.takeovers.load(Ordering::Relaxed),
             is_connected: replica.broker.is_connected(),
-            unproven: replica.obstacles.lock().proof.clone(),
+            unproven: self.unproven(),
         })
+    }
+
+    fn unproven(&self) -> Option<String> {
+        self.replica.obstacles.lock().proof.clone()
     }
 
     fn board(&self) -> Option<Arc<dyn Board>> {
