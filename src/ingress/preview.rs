@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use grapnel_event::{
-    identity::{Origins, Payload, Source, identify, origins},
+    identity::{Payload, Source, identify, origins},
     schema::{Validated, Violation},
 };
 use grapnel_journal::{Sequence, StoredEvent};
@@ -24,10 +24,8 @@ use crate::catalog::Endpoint;
 pub struct RequestPreview {
     /// Its events, also if one of them is rejected for its schema.
     pub events: Vec<StoredEvent>,
-    /// Where the type and the id of the events come from.
-    pub origins: (String, String),
-    /// Whether the id is generated, so that it is another one each time.
-    pub generated_id: bool,
+    /// Where the type and the id of the events come from; `None` if no source has one, so that the id is generated.
+    pub origins: (Option<String>, Option<String>),
     /// Whether it is a handshake, which is answered and not stored.
     pub handshake: bool,
     /// Why it is rejected.
@@ -70,15 +68,15 @@ pub fn preview(endpoint: &Endpoint, headers: &HeaderMap, body: Bytes, received: 
     };
     if let Some(payload) = plain_payload(endpoint, headers, &body) {
         let origins = origins(&endpoint.kind_sources, endpoint.id_sources.sources(), headers, &payload, &body);
-        preview.generated_id = origins.id.is_none();
-        preview.origins = describe(origins);
+        let text = |source: Option<Source>| source.map(|source| source.to_string());
+        preview.origins = (text(origins.kind), text(origins.id));
         if matches!(rejected, Some(Rejected::Invalid { .. })) {
             let identity = identify(&endpoint.kind_sources, endpoint.id_sources.sources(), headers, &payload, &body);
             let event = identity.map(|identity| Validated::again(identity, body));
             preview.events = event.into_iter().map(|event| stored(endpoint, headers, event, received)).collect();
         }
     } else {
-        let own = |source: &Option<Source>| source.as_ref().map_or("the CloudEvent".into(), ToString::to_string);
+        let own = |source: &Option<Source>| Some(source.as_ref().map_or("the CloudEvent".into(), ToString::to_string));
         preview.origins = (own(&endpoint.kind_sources.explicit), own(&endpoint.id_sources.sources().explicit));
     }
     preview.rejection = rejected.map(|rejected| PreviewedRejection::of(&rejected));
@@ -98,11 +96,6 @@ fn plain_payload(endpoint: &Endpoint, headers: &HeaderMap, body: &Bytes) -> Opti
         return None;
     }
     Some(Payload::read(&endpoint.reading, content_type, body))
-}
-
-fn describe(Origins { kind, id }: Origins) -> (String, String) {
-    let text = |source: Option<Source>, none: &str| source.map_or_else(|| none.to_owned(), |source| source.to_string());
-    (text(kind, "none"), text(id, "generated"))
 }
 
 fn stored(endpoint: &Endpoint, headers: &HeaderMap, event: Validated, received: Timestamp) -> StoredEvent {

@@ -56,9 +56,9 @@ fn identified(endpoint: &Endpoint, event: &StoredEvent) -> Receipt {
         let message = format!("{}{}", rejection.message, first.unwrap_or_default());
         return Receipt::Refused { code: rejection.code, message };
     }
+    let generated_id = preview.origins.1.is_none();
     match preview.events.into_iter().next() {
         Some(seen) => {
-            let generated_id = preview.generated_id;
             // A generated id is another one each time.
             let id = if generated_id { event.id.clone() } else { seen.id };
             Receipt::Accepted { event: StoredEvent { id, kind: seen.kind, ..event.clone() }, generated_id }

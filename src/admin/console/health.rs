@@ -37,13 +37,12 @@ impl Health {
         if let Some(suspended) = find("Suspended", "True") {
             return told(Level::Idle, suspended);
         }
-        let failing = ["Ready", "Storing", "Delivering"].iter().filter_map(|kind| find(kind, "False"));
+        let mut failing = ["Ready", "Storing", "Delivering"].iter().filter_map(|kind| find(kind, "False"));
         // A subscription in mode Shadow is as its spec says.
-        let (mut shadow, mut failing): (Vec<_>, Vec<_>) = failing.partition(|it| it.reason == Reason::Shadow.as_str());
-        if !failing.is_empty() {
-            return told(Level::Bad, failing.swap_remove(0));
+        if let Some(failing) = failing.find(|it| it.reason != Reason::Shadow.as_str()) {
+            return told(Level::Bad, failing);
         }
-        if let Some(shadow) = shadow.pop() {
+        if let Some(shadow) = find("Delivering", "False") {
             return told(Level::Idle, shadow);
         }
         if let Some(remark) = ["Contested", "Unauthenticated"].iter().find_map(|kind| find(kind, "True")) {

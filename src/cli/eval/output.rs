@@ -67,14 +67,12 @@ impl Evaluation {
         }
         for (number, event) in self.preview.events.iter().enumerate() {
             let (kind, id) = &self.preview.origins;
-            let kind = match kind.as_str() {
-                "none" => "no source has a type".to_owned(),
-                source => format!("from {source}"),
+            let from = |source: &Option<String>, none: &str| match source {
+                Some(source) => format!("from {source}"),
+                None => none.to_owned(),
             };
-            let id = match id.as_str() {
-                "generated" => "generated, because no source has an id: it is a duplicate of no event".to_owned(),
-                source => format!("from {source}"),
-            };
+            let kind = from(kind, "no source has a type");
+            let id = from(id, "generated, because no source has an id: it is a duplicate of no event");
             lines.push(field("type", &format!("{} ({kind})", clean(&event.kind))));
             lines.push(field("id", &format!("{} ({id})", clean(&event.id))));
             let has_schema = self.has_schema.get(number).copied().unwrap_or_default();
@@ -95,6 +93,7 @@ impl Evaluation {
         let event = |(event, deliveries): (&StoredEvent, &Vec<_>)| {
             let deliveries: Vec<_> = deliveries.iter().map(delivery_json).collect();
             let (kind, id) = &self.preview.origins;
+            let (kind, id) = (kind.as_deref().unwrap_or("none"), id.as_deref().unwrap_or("generated"));
             json!({ "type": event.kind, "typeFrom": kind, "id": event.id, "idFrom": id, "subscriptions": deliveries })
         };
         let events: Vec<_> = self.preview.events.iter().zip(&self.deliveries).map(event).collect();

@@ -51,26 +51,24 @@ impl StatusPatch {
             ObjectKind::Subscription => ApiResource::erase::<WebhookSubscription>(&()),
             ObjectKind::Replay => ApiResource::erase::<WebhookReplay>(&()),
         };
-        let (status, is_merged) = match (self.kind, before) {
-            (ObjectKind::Replay, Some(before)) => (merging(before, &self.status), true),
-            (ObjectKind::Replay, None) => (self.status.clone(), true),
-            _ => (self.status.clone(), false),
-        };
         // The uid prevents writing the status to a later object of the same name.
-        let patch = json!({
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            "metadata": { "name": self.key.name, "uid": self.uid },
-            "status": status,
-        });
+        let patch = |status: Value| {
+            json!({
+                "apiVersion": resource.api_version,
+                "kind": resource.kind,
+                "metadata": { "name": self.key.name, "uid": self.uid },
+                "status": status,
+            })
+        };
         let path = <DynamicObject as kube::Resource>::url_path(&resource, Some(&self.key.namespace));
         let request = Request::new(path);
-        if is_merged {
+        if self.kind == ObjectKind::Replay {
+            let patch = patch(merging(before.unwrap_or(&Value::Null), &self.status));
             let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
             return request.patch_subresource("status", &self.key.name, &params, &Patch::Merge(patch));
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        request.patch_subresource("status", &self.key.name, &params, &Patch::Apply(patch))
+        request.patch_subresource("status", &self.key.name, &params, &Patch::Apply(patch(self.status.clone())))
     }
 }
 
