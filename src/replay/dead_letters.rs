@@ -1,5 +1,5 @@
 //! Which events are dead letters still: between the time at which a replay finds one and the time at which it queues it,
-//! somebody may redeliver it, or this process may crash after it has queued it.
+//! a user may redeliver it, or this process may crash after it has queued it.
 
 use grapnel_api::Incarnation;
 use grapnel_journal::{DeliveryQuery, DeliveryState, Journal, JournalError, Sequence};

@@ -146,7 +146,7 @@ impl Replica {
     /// Publishes the shards that this replica owns. The tenure ends with the lease, also before this is called again: a
     /// process that was paused finds out before it sends anything.
     fn publish_tenure(&self) {
-        // Read while nobody else publishes: of two shards that are taken over at once, none is forgotten.
+        // The shards are read under the lock of the publication: concurrent takeovers do not overwrite each other.
         self.tenure.send_modify(|tenure| {
             let owned = self.owned.read().clone();
             let layout = self.layout.clone();

@@ -153,7 +153,7 @@ async fn publish_waiting(replica: Arc<Replica>, shard: Shard) {
     }
 }
 
-/// Takes the events of the next batch: of equal subjects one. Those that nobody waits for are dropped.
+/// Takes the events of the next batch: of equal subjects one. Drops events whose callers have given up.
 fn next_batch(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     let mut batch = Vec::new();
     let (mut subjects, mut bytes, mut repeated) = (HashSet::new(), 0, VecDeque::new());
@@ -232,7 +232,7 @@ mod tests {
         let endpoint = Incarnation { key: ObjectKey::new("ns", "in"), uid: "uid".into() };
         let event = Outgoing { place, endpoint, head, publication, window: None, uncertain: false };
         let (answer, answered) = oneshot::channel();
-        // Somebody waits until the test is over.
+        // The caller waits until the test is over.
         std::mem::forget(answered);
         Waiting { event, subject: hash_of(subject), answer }
     }
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_is_dropped() {
+    fn events_without_a_caller_are_dropped() {
         let mut all: VecDeque<_> = (0..5).map(|place| waiting(place, &format!("s.{place}"), 1)).collect();
         all[1].answer = oneshot::channel().0;
         all[4].answer = oneshot::channel().0;

@@ -189,7 +189,7 @@ impl OwnedShard {
         }
     }
 
-    /// Tells those who wait that the index has reached a sequence. It never goes back, whoever tells it last.
+    /// Publishes that the index has reached a sequence. What is published never decreases.
     fn reached(&self, tail: Sequence) {
         self.indexed.send_if_modified(|indexed| {
             let is_later = *indexed < tail;
