@@ -23,12 +23,13 @@ pub fn written(text: &str) -> Option<String> {
 
 fn table() -> String {
     let head =
-        "| `provider.name` | type | id | largest request | sent again | form field |\n|---|---|---|---|---|---|\n";
+        "| `provider.name` | type | id | largest payload | `limits.bodyBytes` | sent again | form field |\n|---|---|---|---|---|---|---|\n";
     PROVIDERS.iter().map(row).fold(head.to_owned(), |table, row| table + &row)
 }
 
 fn row(provider: &Provider) -> String {
-    let largest = provider.body_bytes.map_or("1 MiB".into(), |bytes| format!("{} MiB", bytes >> 20));
+    let largest = provider.largest_payload.unwrap_or("no source found");
+    let limit = provider.body_bytes.map_or("1 MiB".into(), |bytes| format!("{} MiB", bytes >> 20));
     let again = match provider.retries {
         Retries::Unknown => "no source found".into(),
         Retries::Never(instead) => format!("no; {instead}"),
@@ -39,7 +40,7 @@ fn row(provider: &Provider) -> String {
         Bodies::Typed | Bodies::Json => "–".into(),
     };
     let [kinds, ids] = [provider.kinds, provider.ids].map(places);
-    format!("| [`{}`]({}) | {kinds} | {ids} | {largest} | {again} | {field} |\n", provider.name, provider.docs)
+    format!("| [`{}`]({}) | {kinds} | {ids} | {largest} | {limit} | {again} | {field} |\n", provider.name, provider.docs)
 }
 
 fn places(places: &[RequestField]) -> String {

@@ -232,7 +232,7 @@ pub enum RateLimitScope {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Largest body; a larger one gets 413. Defaults to what the provider sends at most (25Mi for GitHub), otherwise to
+    /// Largest body; a larger one gets 413. Defaults to a size that fits the provider (25Mi for GitHub), otherwise to
     /// 1Mi; at most 32Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = rules::bytes(1, Some(fields::MAX_BODY_BYTES as u64)), "minimum" = 1, "maximum" = fields::MAX_BODY_BYTES))]

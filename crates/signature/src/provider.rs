@@ -20,7 +20,9 @@ pub struct Provider {
     /// Locations of the event id, in order of precedence. The id must differ between events, and stay the same when an
     /// event is sent again. The id of a resource is not an event id: several events of the resource have it.
     pub ids: &'static [RequestField],
-    /// Size of its largest request, in bytes, where that exceeds the default of `limits.bodyBytes`.
+    /// Size of its largest payload, as its documentation gives it; `None` if no source was found.
+    pub largest_payload: Option<&'static str>,
+    /// Default of `limits.bodyBytes`, in bytes, where its requests can be larger than the default of other endpoints.
     pub body_bytes: Option<usize>,
     /// Whether it sends an event again.
     pub retries: Retries,
