@@ -22,8 +22,7 @@ pub fn written(text: &str) -> Option<String> {
 }
 
 fn table() -> String {
-    let head =
-        "| `provider.name` | type | id | largest payload | `limits.bodyBytes` | sent again | form field |\n|---|---|---|---|---|---|---|\n";
+    let head = "| `provider.name` | type | id | largest payload | `limits.bodyBytes` | sent again | form field |\n|---|---|---|---|---|---|---|\n";
     PROVIDERS.iter().map(row).fold(head.to_owned(), |table, row| table + &row)
 }
 
@@ -40,7 +39,10 @@ fn row(provider: &Provider) -> String {
         Bodies::Typed | Bodies::Json => "–".into(),
     };
     let [kinds, ids] = [provider.kinds, provider.ids].map(places);
-    format!("| [`{}`]({}) | {kinds} | {ids} | {largest} | {limit} | {again} | {field} |\n", provider.name, provider.docs)
+    format!(
+        "| [`{}`]({}) | {kinds} | {ids} | {largest} | {limit} | {again} | {field} |\n",
+        provider.name, provider.docs
+    )
 }
 
 fn places(places: &[RequestField]) -> String {

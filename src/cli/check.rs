@@ -87,7 +87,7 @@ impl CheckArgs {
             class: self.class.as_deref().map_or(Class::Any, |class| Class::Only(Some(class.into()))),
             ..Options::default()
         };
-        let source = source(&self.filename)?;
+        let source = source(&self.filename)?.thorough();
         let source = if self.strict { source.strict() } else { source };
         let mut watch = FileWatch::new(source, ObjectIndex::new(options, Metrics::new()));
         let (published, mut reports) = watch.look()?;

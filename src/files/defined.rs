@@ -4,7 +4,12 @@ use std::{path::Path, sync::Arc};
 
 use grapnel_api::ObjectKey;
 
-use super::{FileLocation, ObjectName, document::Digest, file::DocumentEntry, object::Object};
+use super::{
+    FileLocation, ObjectName,
+    document::Digest,
+    file::DocumentEntry,
+    object::{Object, Refused},
+};
 use crate::catalog::{Age, Applied, Change, ObjectKind, Unreadable, compile::replay_digest};
 
 /// Bits of an object's number for its position in the file; the others identify the file.
@@ -53,7 +58,7 @@ impl Defined {
             Object::Secret(data) => Change::Secret(key, Some(data)),
             Object::ConfigMap(data) => Change::ConfigMap(key, Some(data)),
             Object::Namespace(labels) => Change::Namespace(key.name, Some(labels)),
-            Object::Refused(kind, problems) => {
+            Object::Refused(Refused { kind, problems, .. }) => {
                 Change::Unreadable(Unreadable { kind, key, source, uid: None, generation: None, problems })
             }
         }

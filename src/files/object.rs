@@ -25,7 +25,16 @@ pub(super) enum Object {
     /// Labels of a namespace.
     Namespace(BTreeMap<String, String>),
     /// An object of Grapnel's kinds that the API would reject.
-    Refused(ObjectKind, Vec<Problem>),
+    Refused(Refused),
+}
+
+/// An object that the API would reject.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Refused {
+    pub(super) kind: ObjectKind,
+    pub(super) problems: Vec<Problem>,
+    /// The object nevertheless, if its fields have the right types.
+    pub(super) object: Option<Box<Object>>,
 }
 
 /// What a document defines.
@@ -106,12 +115,15 @@ fn typed<T: serde::de::DeserializeOwned>(
     admission.complete(value);
     let value = &*value;
     let problems = admission.check(value);
-    if !problems.is_empty() {
-        return Object::Refused(kind, problems);
-    }
-    match T::deserialize(value) {
-        Ok(typed) => object(Box::new(typed)),
-        Err(error) => Object::Refused(kind, vec![Problem::new("/spec", Reason::InvalidSpec, error.to_string())]),
+    let object = T::deserialize(value).map(|typed| object(Box::new(typed)));
+    match object {
+        Ok(object) if problems.is_empty() => object,
+        Ok(object) => Object::Refused(Refused { kind, problems, object: Some(Box::new(object)) }),
+        Err(_) if !problems.is_empty() => Object::Refused(Refused { kind, problems, object: None }),
+        Err(error) => {
+            let problems = vec![Problem::new("/spec", Reason::InvalidSpec, error.to_string())];
+            Object::Refused(Refused { kind, problems, object: None })
+        }
     }
 }
 

@@ -81,8 +81,13 @@ pub struct LocatedProblem {
 
 impl fmt::Display for LocatedProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = if self.severity == Severity::Warning { "warning: " } else { "" };
-        write!(f, "{}: {severity}{}: ", self.place, self.reason)?;
+        write!(f, "{}: ", self.place)?;
+        match (self.severity, self.reason) {
+            (Severity::Error, reason) => write!(f, "{reason}: ")?,
+            // A valid spec can deserve a warning.
+            (Severity::Warning, Reason::InvalidSpec) => f.write_str("warning: ")?,
+            (Severity::Warning, reason) => write!(f, "warning: {reason}: ")?,
+        }
         if let Some(object) = &self.object {
             write!(f, "{object}: ")?;
         }

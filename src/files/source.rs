@@ -18,7 +18,7 @@ use super::{
     defined::{Defined, removed},
     file::{DocumentContent, DocumentEntry, File},
     file_order::number_files,
-    object::Object,
+    object::{Object, Refused},
 };
 use crate::catalog::{Change, ObjectKind, Problem};
 
@@ -30,6 +30,8 @@ pub struct FileSource {
     paths: Vec<PathBuf>,
     /// Whether objects of other kinds are errors.
     strict: bool,
+    /// Whether objects that the API would reject are compiled nevertheless, to find their other problems.
+    thorough: bool,
     /// Files that are given as text, and not read.
     texts: HashSet<Arc<Path>>,
     files: BTreeMap<Arc<Path>, File>,
@@ -54,6 +56,7 @@ impl FileSource {
         Self {
             paths,
             strict: false,
+            thorough: false,
             texts: HashSet::new(),
             files: BTreeMap::new(),
             applied: HashMap::new(),
@@ -65,6 +68,13 @@ impl FileSource {
     #[must_use]
     pub fn strict(self) -> Self {
         Self { strict: true, ..self }
+    }
+
+    /// Finds every problem of an object at once; by default, an object that the API would reject is not compiled. For a
+    /// single scan whose configuration is not used.
+    #[must_use]
+    pub fn thorough(self) -> Self {
+        Self { thorough: true, ..self }
     }
 
     /// Adds a text as if it were a file of this name.
@@ -111,7 +121,7 @@ impl FileSource {
         {
             report.in_use = InUse::Earlier;
         }
-        let mut changes = self.changes(defined);
+        let mut changes = self.changes(defined, &mut reports);
         self.forget();
         changes.push(Change::Synced(complete));
         Ok(Some(SourceScan { changes, reports }))
@@ -246,7 +256,7 @@ impl FileSource {
     }
 
     /// The changes from `applied` to `defined`, in order of name.
-    fn changes(&mut self, mut defined: HashMap<ObjectName, Defined>) -> Vec<Change> {
+    fn changes(&mut self, mut defined: HashMap<ObjectName, Defined>, reports: &mut Vec<LocatedProblem>) -> Vec<Change> {
         let mut gone: Vec<_> = self.applied.keys().filter(|name| !defined.contains_key(*name)).cloned().collect();
         let differs = |(name, now): &(&ObjectName, &Defined)| self.applied.get(*name) != Some(*now);
         let mut news: Vec<_> = defined.iter().filter(differs).map(|(name, now)| (name.clone(), now.clone())).collect();
@@ -255,6 +265,13 @@ impl FileSource {
         let mut changes: Vec<_> = gone.into_iter().map(removed).collect();
         for (name, now) in news {
             match self.object(&now) {
+                Some(Object::Refused(Refused { problems, object: Some(object), .. })) if self.thorough => {
+                    if let Some(entry) = self.files.get(&*now.file).and_then(|file| file.entries.get(now.index)) {
+                        let located = problems.iter().map(|problem| report(&now.file, entry, problem, Severity::Error));
+                        reports.extend(located);
+                    }
+                    changes.push(now.change(name.key, *object));
+                }
                 Some(object) => changes.push(now.change(name.key, object)),
                 None => {
                     // The file has changed again; the next scan reads it.

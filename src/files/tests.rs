@@ -189,7 +189,8 @@ fn a_time_is_refused_at_its_field() {
                 subscriptionRef: {name: out}\n  select: {since: 24h}\n";
     let document = Document::parse(text).unwrap().remove(0);
     let read = object::read(&document, false).unwrap();
-    let object::Definition::Object { object: object::Object::Refused(_, problems), .. } = read else {
+    let object::Definition::Object { object: object::Object::Refused(object::Refused { problems, .. }), .. } = read
+    else {
         panic!("{text}")
     };
     let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();

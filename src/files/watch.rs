@@ -1,6 +1,6 @@
 //! Scans the files when the system reports changes, and periodically without reports, and publishes what has changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use grapnel_api::{ConditionType, ObjectKey};
 use tokio::{sync::watch::Sender, time};
@@ -84,7 +84,11 @@ impl FileWatch {
         }
         let published = self.index.publish();
         overwrite_stack();
-        let reports: BTreeSet<_> = reports.into_iter().chain(self.problems()).collect();
+        // A rule of the API and the compiler may both have something to say of a field.
+        let told: HashSet<_> = reports.iter().map(|report| (report.object.clone(), report.pointer.clone())).collect();
+        let news = self.problems();
+        let news = news.into_iter().filter(|it| !told.contains(&(it.object.clone(), it.pointer.clone())));
+        let reports: BTreeSet<_> = news.chain(reports).collect();
         self.log(reports);
         Ok((published, self.reported.iter().cloned().collect()))
     }

@@ -161,8 +161,29 @@ fn standard_input_and_json_are_for_pipelines() {
     assert_eq!((&json["skipped"]["Deployment"], &json["problems"]), (&1.into(), &Value::Array(Vec::new())));
     let (code, json) = piped(&format!("{ENDPOINT}  pathh: x\n"));
     assert_eq!((code, &json["ok"]), (Some(1), &false.into()));
-    let problem = &json["problems"][0];
+    let problems = &json["problems"];
+    assert_eq!((&problems[0]["reason"], problems.as_array().unwrap().len()), (&"SecretNotFound".into(), 2), "{json}");
+    let problem = &problems[1];
     assert_eq!((&problem["file"], &problem["line"]), (&"<stdin>".into(), &6.into()), "{json}");
     assert_eq!((&problem["severity"], &problem["reason"]), (&"error".into(), &"InvalidSpec".into()));
     assert_eq!((&problem["object"]["name"], &problem["pointer"]), (&"in".into(), &"/spec/pathh".into()));
+}
+
+#[test]
+fn every_problem_of_an_object_is_reported_at_once() {
+    let wrong = subscription(
+        "  target: { url: https://u:p@hooks.example.com/x }\n  filter: payload.a and payload.b\n  retry: { initialDelay: 3d }\n  deadLetter: { endpointRef: { name: absent } }\n",
+    );
+    let (code, text, errors) = check(&[("all.yaml", &wrong)], &[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(errors, "4 problems\n", "{text}");
+    let lines: Vec<_> = text.lines().collect();
+    for (line, expected) in lines.iter().zip([
+        ":12: InvalidSpec: WebhookSubscription default/out: spec.target.url: must not contain a username or password; set them in target.auth",
+        ":13: InvalidExpression: WebhookSubscription default/out: spec.filter: line 1, column 11: `and` is not an operator; use `&&`",
+        ":14: InvalidSpec: WebhookSubscription default/out: spec.retry.initialDelay: \"3d\" must be a duration such as 250ms, 10s or 24h",
+        ":15: EndpointNotFound: WebhookSubscription default/out: spec.deadLetter.endpointRef.name: WebhookEndpoint absent does not exist in namespace default; create it or correct the name",
+    ]) {
+        assert!(line.ends_with(expected), "{text}");
+    }
 }

@@ -47,7 +47,7 @@ pub(super) fn duration_at_most(max: Duration) -> Value {
 
 fn duration_syntax() -> Value {
     let syntax = format!("self.matches('{}')", duration::PATTERN);
-    rule(syntax, "must be a duration such as 250ms, 10s or 1h30m")
+    rule(syntax, "must be a duration such as 250ms, 10s or 24h")
 }
 
 /// Whether a schema has the rules of a duration.

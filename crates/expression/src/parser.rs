@@ -61,7 +61,20 @@ pub(super) fn parse_with(source: &str, scope: Scope, variables: Vec<Box<str>>) -
     let node = parser.expression()?;
     match parser.peek() {
         LexerToken::End => Ok((node, parser.uses)),
-        other => Err(CompileError::new(parser.at(), format!("{} is not allowed here", describe(other)))),
+        other => Err(CompileError::new(parser.at(), unexpected(other))),
+    }
+}
+
+/// What is wrong with a token behind a complete expression.
+fn unexpected(token: &LexerToken) -> String {
+    let operator = match token {
+        LexerToken::Name(name) if &**name == "and" => Some("&&"),
+        LexerToken::Name(name) if &**name == "or" => Some("||"),
+        _ => None,
+    };
+    match operator {
+        Some(operator) => format!("{} is not an operator; use `{operator}`", describe(token)),
+        None => format!("{} is not allowed here", describe(token)),
     }
 }
 

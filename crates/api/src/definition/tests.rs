@@ -223,7 +223,7 @@ fn endpoints_are_refused_in_words_at_the_field() {
     let by_route = |parent: Value, host: &str| json!({ "route": { "parentRefs": [parent], "hostnames": [host] } });
     let by_topic = |topic: &str| json!({ "verification": { "provider": { "name": "AmazonSNS", "topics": [topic] } } });
     let by_token = |uri: &str| json!({ "verification": { "jwt": { "issuer": uri, "audiences": ["a"] } } });
-    let duration = "must be a duration such as 250ms, 10s or 1h30m";
+    let duration = "must be a duration such as 250ms, 10s or 24h";
     for (more, expected) in [
         (json!({ "retention": "10" }), format!("spec.retention: {duration}")),
         (json!({ "retention": "0s" }), "spec.retention: must be greater than zero".into()),

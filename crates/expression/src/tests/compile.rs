@@ -57,6 +57,8 @@ fn mistakes_are_found_before_there_is_an_event() {
         ("event.type.matches('(')", "line 1, column 20: not RE2 syntax: the group is not closed"),
         ("event.type.matches('(a{1000}){1000}')", "line 1, column 20: too large: "),
         ("payload.a = 1", "line 1, column 11: `=` is not an operator; use `==`"),
+        ("true and false", "line 1, column 6: `and` is not an operator; use `&&`"),
+        ("(true) or false", "`or` is not an operator; use `||`"),
         ("true & false", "`&` is not an operator; use `&&`"),
         ("'abc", "line 1, column 1: unterminated string"),
         ("'a\nb'", "triple quotes"),
