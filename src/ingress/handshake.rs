@@ -53,9 +53,15 @@ pub(super) fn question(inbound: &Inbound) -> Result<Option<HandshakeReply>, Reje
         Some(reply) => Ok(Some(reply)),
         None if is_probe(inbound) => Ok(None),
         None if *method == Method::OPTIONS => Err(not_allowed(endpoint)),
-        None => Err(Rejected::Malformed(MalformedPayload {
-            sentence: "the request has no valid challenge; use POST to send events".into(),
-        })),
+        None => {
+            let sentence = match verify_token {
+                Some(_) => {
+                    "the request has no valid hub.challenge, or hub.verify_token is not the endpoint's token; use POST to send events"
+                }
+                None => "the request has no valid challenge; use POST to send events",
+            };
+            Err(Rejected::Malformed(MalformedPayload { sentence: sentence.into() }))
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The programs of the documentation, run as they are written there; only ports are others.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{BufRead, BufReader},
     net::{TcpListener, TcpStream},
@@ -11,7 +12,10 @@ use std::{
 
 use crate::{
     home::Home,
-    program::{PATIENCE, hmac_hex},
+    program::{
+        PATIENCE, hmac_hex,
+        receiver::{Received, Receiver},
+    },
     sdk::directory,
 };
 
@@ -112,4 +116,55 @@ async fn the_receiver_in_javascript_verifies_deliveries() {
     assert_eq!(grapnel.post("/default/invoices", &headers, body).await.0, 200);
     let received = tokio::task::spawn_blocking(move || receiver.line()).await.unwrap();
     assert!(received.starts_with("evt-1 invoice.paid {"), "{received}");
+}
+
+/// Whether a receiver's `verify` in Python, behind `setup`, accepts a delivery, the same with another body, and the same
+/// without headers.
+fn verdicts(setup: &str, verify: &str, delivery: &Received) -> String {
+    let headers: BTreeMap<_, _> =
+        delivery.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    let input = serde_json::json!({ "headers": headers, "body": String::from_utf8_lossy(&delivery.body) });
+    // Servers in Python find headers in any case.
+    let ask = format!(
+        "import json\nfrom email.message import Message\ngiven = json.loads({:?})\nheaders = Message()\nfor name, value \
+         in given['headers'].items():\n    headers[name] = value\nbody = given['body'].encode()\nprint(verify(headers, \
+         body), verify(headers, body + b' '), verify(Message(), body))\n",
+        input.to_string()
+    );
+    let mut program = Program::python(&format!("{setup}\n{verify}\n{ask}"));
+    program.line()
+}
+
+#[tokio::test]
+async fn the_other_receivers_in_python_verify_deliveries() {
+    let receiver = Receiver::start().await;
+    let home = Home::new();
+    let objects =
+        ["kind: Secret", "scheme: HmacSha256Hex", "scheme: Ed25519"].map(|it| block("receivers.md", "yaml", it));
+    let mut objects = objects.join("\n---\n");
+    for (name, path) in [("billing", "/billing"), ("warehouse", "/warehouse"), ("ledger", "/ledger")] {
+        objects = objects.replace(&format!("https://{name}.example.com/hooks"), &format!("{}{path}", receiver.url));
+    }
+    home.write("receivers.yaml", &objects);
+    let grapnel = home.start();
+    let body = r#"{"id":"evt-1","type":"invoice.paid","amount":1200}"#;
+    let signature = hmac_hex("a-long-random-string", body.as_bytes());
+    let headers = [("content-type", "application/json"), ("x-webhook-signature", &*signature)];
+    assert_eq!(grapnel.post("/default/invoices", &headers, body).await.0, 200);
+    let mut deliveries = BTreeMap::new();
+    while deliveries.len() < 3 {
+        let delivery = receiver.next().await;
+        deliveries.insert(delivery.path.clone(), delivery);
+    }
+    let hmac = block("receivers.md", "python", "hmac.new");
+    assert_eq!(verdicts("", &hmac, &deliveries["/warehouse"]), "True False False\n");
+    let public = home.manifests().join("public.pem");
+    let write = format!(
+        "from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey\nfrom \
+         cryptography.hazmat.primitives.serialization import Encoding, PublicFormat\nkey = \
+         Ed25519PrivateKey.from_private_bytes(bytes(range(32))).public_key()\nopen({public:?}, \"wb\").write(key.public_bytes(\
+         Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))"
+    );
+    let ed25519 = block("receivers.md", "python", "v1a").replace("\"public.pem\"", &format!("{public:?}"));
+    assert_eq!(verdicts(&write, &ed25519, &deliveries["/ledger"]), "True False False\n");
 }

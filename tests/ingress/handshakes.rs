@@ -118,7 +118,9 @@ async fn unsigned_questions_of_others_are_answered_too() {
         .await;
     assert_eq!((meta.status, meta.text()), (200, "1158201444"));
     let other = "/shop/meta?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=t";
-    get(other).send(served.address).await.refused(400, "malformed_payload");
+    let refused = get(other).send(served.address).await;
+    assert!(refused.text().contains("hub.verify_token is not the endpoint's token"), "{}", refused.text());
+    refused.refused(400, "malformed_payload");
     get("/shop/meta?hub.challenge=%3Cb%3E").send(served.address).await.refused(400, "malformed_payload");
     let okta = get("/shop/okta").header("X-Okta-Verification-Challenge", "abc").send(served.address).await;
     assert_eq!(okta.json(), serde_json::json!({ "verification": "abc" }));

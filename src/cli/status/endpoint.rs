@@ -9,7 +9,7 @@ use crate::{admin::contract::EndpointItem, cli::print::or_dash};
 
 pub(super) fn titles(wide: bool) -> Vec<&'static str> {
     let titles = ["ENDPOINT", "READY", "RECEIVED", "REJECTED", "DUPLICATES", "LAST-REJECTION", "URL"];
-    let more: &[&str] = if wide { &["LAST-RECEIVED", "SOURCE", "REJECTION"] } else { &[] };
+    let more: &[&str] = if wide { &["LAST-RECEIVED", "IDS-FROM", "SOURCE", "REJECTION"] } else { &[] };
     titles.iter().chain(more).copied().collect()
 }
 
@@ -28,6 +28,7 @@ pub(super) fn cells(item: &EndpointItem, now: Timestamp, wide: bool) -> Vec<Stri
     ];
     if wide {
         cells.push(or_dash(status.last_received_time.as_ref().map(|time| age::since(time.0, now))));
+        cells.push(or_dash(status.event_id_from.as_ref()));
         cells.push(or_dash(item.source.as_ref()));
         cells.push(or_dash(rejection.map(|rejection| &rejection.message)));
     }
