@@ -135,6 +135,7 @@ impl Broker {
         let mut batch = Batch::default();
         loop {
             let answer = self.answer(&mut reply, &subject, deadline, timeout).await?;
+            follows(&answer, batch.messages.last())?;
             match answer.status.map(|status| status.as_u16()) {
                 None => batch.messages.push(Message::from_direct(answer)?),
                 Some(NOT_FOUND) => return Ok(batch),
@@ -154,6 +155,17 @@ const END_OF_BATCH: u16 = 204;
 /// The status of an answer that says that there is no such message.
 const NOT_FOUND: u16 = 404;
 
+/// Makes sure that no answer between this one and the last message of the batch was lost: each names the one before it.
+fn follows(answer: &async_nats::Message, last: Option<&Message>) -> Result<(), BrokerError> {
+    let Some(before) = answer.headers.as_ref().and_then(|headers| headers.get("Nats-Last-Sequence")) else {
+        return Ok(());
+    };
+    if parsed::<u64>(before.as_str())? == last.map_or(0, |last| last.sequence) {
+        return Ok(());
+    }
+    Err(BrokerError::Disconnected("a message of a batch was lost".to_owned()))
+}
+
 fn encoded(read: &Read<'_>) -> Result<bytes::Bytes, BrokerError> {
     let encoded = serde_json::to_vec(read).map_err(|error| BrokerError::Invalid(error.to_string()))?;
     Ok(encoded.into())
@@ -162,4 +174,41 @@ fn encoded(read: &Read<'_>) -> Result<bytes::Bytes, BrokerError> {
 fn refused(status: u16, answer: &async_nats::Message) -> BrokerError {
     let text = answer.description.clone().unwrap_or_default();
     BrokerError::Refused { code: u64::from(status), text }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::{HeaderMap, StatusCode};
+
+    use super::*;
+
+    /// An answer of a batch that names the one before it.
+    fn answer(sequence: u64, before: u64) -> async_nats::Message {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Sequence", sequence.to_string());
+        headers.insert("Nats-Subject", "s");
+        headers.insert("Nats-Time-Stamp", "2026-01-01T00:00:00Z");
+        headers.insert("Nats-Last-Sequence", before.to_string());
+        async_nats::Message {
+            subject: "inbox".into(),
+            reply: None,
+            payload: bytes::Bytes::new(),
+            headers: Some(headers),
+            status: None,
+            description: None,
+            length: 0,
+        }
+    }
+
+    #[test]
+    fn a_lost_answer_of_a_batch_is_noticed() {
+        let third = Message::from_direct(answer(3, 0)).unwrap();
+        assert!(follows(&answer(3, 0), None).is_ok());
+        assert!(follows(&answer(9, 3), Some(&third)).is_ok());
+        let end = |before| async_nats::Message { status: Some(StatusCode::OK), ..answer(0, before) };
+        assert!(follows(&end(3), Some(&third)).is_ok());
+        for (lost, last) in [(answer(9, 7), Some(&third)), (answer(3, 1), None), (end(9), Some(&third))] {
+            assert!(matches!(follows(&lost, last), Err(BrokerError::Disconnected(_))), "{lost:?}");
+        }
+    }
 }

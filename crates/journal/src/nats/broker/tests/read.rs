@@ -36,6 +36,8 @@ async fn a_batch_is_bounded_and_tells_what_is_left() {
     let sequences = |batch: &Batch| batch.messages.iter().map(|message| message.sequence).collect::<Vec<_>>();
     let batch = broker.batch("s", 0, "s.>", 5, 1 << 20).await.unwrap();
     assert_eq!((sequences(&batch), batch.pending), (vec![1, 2, 3, 4, 5], 15));
+    // By which a lost answer is noticed.
+    assert_eq!(batch.messages[1].header("Nats-Last-Sequence"), Some("1"));
     let batch = broker.batch("s", 4, "s.even.*", 100, 1 << 20).await.unwrap();
     assert_eq!((sequences(&batch), batch.pending), (vec![5, 7, 9, 11, 13, 15, 17, 19], 0));
     // At least one, however few bytes may be sent.
