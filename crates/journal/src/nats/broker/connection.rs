@@ -107,8 +107,9 @@ impl Broker {
         let replies = Arc::new(Replies::default());
         let urls = options.urls.clone();
         let observed = Arc::clone(&replies);
+        let with_tls = options.ca.is_some() || urls.iter().any(|url| url.starts_with("tls://"));
         let connect = client_options(options)?.event_callback(move |event| {
-            observe(&event, &sender, &observed);
+            observe(&event, &sender, &observed, with_tls);
             std::future::ready(())
         });
         let client = connect.connect(urls).await.map_err(|_| ConnectError::Urls)?;
@@ -253,7 +254,7 @@ pub(super) fn invalid(error: async_nats::PublishError) -> BrokerError {
 }
 
 /// Follows what the client tells of its connection.
-fn observe(event: &Event, state: &watch::Sender<ConnectionState>, replies: &Replies) {
+fn observe(event: &Event, state: &watch::Sender<ConnectionState>, replies: &Replies, with_tls: bool) {
     match event {
         Event::Connected => {
             state.send_replace(ConnectionState::Connected);
@@ -268,10 +269,15 @@ fn observe(event: &Event, state: &watch::Sender<ConnectionState>, replies: &Repl
         }
         // Of a connection that cannot be made. One that is made reports the end of the trouble.
         Event::ClientError(error) => {
+            let mut why = error.to_string();
+            // The client does not tell one from the other.
+            if with_tls && why.ends_with("IO error") {
+                why += " (no server, or no agreement on TLS: check --nats-ca, --nats-cert and the name in the URL)";
+            }
             state.send_if_modified(|state| match state {
                 ConnectionState::Disconnected(reason) => {
-                    let known = *reason == error.to_string();
-                    *reason = error.to_string();
+                    let known = *reason == why;
+                    *reason = why;
                     !known
                 }
                 _ => false,

@@ -242,6 +242,9 @@ impl StreamConfig {
         for (field, found, wanted) in flags {
             compare(field, found.to_string(), wanted.to_string());
         }
+        if self.allow_atomic && !found.allow_atomic {
+            differences.push("servers before 2.12 know no atomic batches".to_owned());
+        }
         differences
     }
 }
