@@ -308,6 +308,13 @@ grapnel_values::bounds! {
     /// Minimum time between two log lines about leases that cannot be read or written.
     pub const REGISTRY_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
+    /// For how long no call about leases is answered before another server is tried. Longer than the election of a
+    /// leader usually takes, and shorter than [`SHARD_LEASE_DEADLINE`].
+    pub const REGISTRY_SILENCE: Duration = Duration::from_secs(5);
+
+    /// Minimum time between two changes of the server because of [`REGISTRY_SILENCE`].
+    pub const REGISTRY_GO_AROUND_INTERVAL: Duration = Duration::from_secs(8);
+
     /// After how many times [`SHARD_LEASE_EXPIRY`] the report of a replica that has ended is removed.
     pub const MEMBER_FORGET: u32 = 6;
 }

@@ -68,4 +68,12 @@ impl Registry for BrokerRegistry {
         }
         Ok(())
     }
+
+    /// The connected server may be cut off from the others.
+    async fn go_around(&self) {
+        if self.broker.is_connected() {
+            tracing::warn!("the NATS server does not answer; connecting to another one");
+            self.broker.reconnect().await;
+        }
+    }
 }

@@ -146,6 +146,12 @@ impl Broker {
         self.client.flush().await.map_err(|error| BrokerError::Disconnected(error.to_string()))
     }
 
+    /// Closes the connection and connects to any of the brokers, perhaps to the same one.
+    pub(crate) async fn reconnect(&self) {
+        // Fails only when the connection was closed.
+        let _ = self.client.force_reconnect().await;
+    }
+
     /// Sends what is queued and closes the connection.
     pub(crate) async fn close(&self) {
         if self.is_connected() {

@@ -39,4 +39,7 @@ pub(crate) trait Registry: Send + Sync + 'static {
 
     /// Removes a row unless it has been written after `revision`. A row that is absent is not an error.
     async fn remove(&self, key: &str, revision: u64) -> Result<(), RegistryError>;
+
+    /// Tries to reach the registry in another way: no call has been answered for a while.
+    async fn go_around(&self) {}
 }

@@ -23,7 +23,7 @@ use super::{
     tenancy::Held,
     timings::Timings,
 };
-use crate::limits::{REGISTRY_CALLS, REGISTRY_LOG_INTERVAL};
+use crate::limits::{REGISTRY_CALLS, REGISTRY_GO_AROUND_INTERVAL, REGISTRY_LOG_INTERVAL, REGISTRY_SILENCE};
 
 /// What the task is asked to do.
 pub(super) enum Command {
@@ -78,7 +78,9 @@ pub(super) async fn run(
         }
         tokio::select! {
             Some(Ended { call, sent, answer }) = calls.next(), if !calls.is_empty() => {
-                trouble.note(&answer, clock.now());
+                if trouble.note(&answer, sent, clock.now()) {
+                    registry.go_around().await;
+                }
                 contender.done(call, sent, answer, clock.now());
             }
             command = commands.recv(), if released.is_none() => match command {
@@ -148,24 +150,59 @@ impl Outputs {
     }
 }
 
-/// Logs a registry that fails.
+/// A registry that fails: logs it, and says when another way to it should be tried.
 #[derive(Default)]
 struct Trouble {
+    /// When the first of the calls was made that have not been answered since the last answer.
+    since: Option<BootTime>,
     logged: Option<BootTime>,
+    went_around: Option<BootTime>,
 }
 
 impl Trouble {
-    fn note(&mut self, answer: &RegistryAnswer, now: BootTime) {
-        if let RegistryAnswer::Failed(RegistryError::Unavailable(error)) = answer {
-            if self.logged.is_none_or(|last| now.since(last) >= REGISTRY_LOG_INTERVAL) {
-                self.logged = Some(now);
-                tracing::warn!(
-                    error,
-                    "the leases of the shards cannot be read or renewed; without them nothing is delivered"
-                );
+    /// Takes the answer to a call of the time `sent` into account. Returns whether another way should be tried now.
+    fn note(&mut self, answer: &RegistryAnswer, sent: BootTime, now: BootTime) -> bool {
+        let RegistryAnswer::Failed(RegistryError::Unavailable(error)) = answer else {
+            if self.logged.take().is_some() {
+                tracing::info!("the leases of the shards can be read and written again");
             }
-        } else if self.logged.take().is_some() {
-            tracing::info!("the leases of the shards can be read and written again");
+            self.since = None;
+            return false;
+        };
+        let since = *self.since.get_or_insert(sent);
+        if self.logged.is_none_or(|last| now.since(last) >= REGISTRY_LOG_INTERVAL) {
+            self.logged = Some(now);
+            tracing::warn!(
+                error,
+                "the leases of the shards cannot be read or renewed; without them nothing is delivered"
+            );
         }
+        let is_silent = now.since(since) >= REGISTRY_SILENCE;
+        let may = self.went_around.is_none_or(|last| now.since(last) >= REGISTRY_GO_AROUND_INTERVAL);
+        if is_silent && may {
+            self.went_around = Some(now);
+        }
+        is_silent && may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_way_is_tried_after_a_silence_and_not_all_the_time() {
+        let failed = || RegistryAnswer::Failed(RegistryError::Unavailable("no answer".to_owned()));
+        let conflict = || RegistryAnswer::Failed(RegistryError::Conflict);
+        let at = |seconds: f64| BootTime::new(Duration::from_secs_f64(seconds));
+        let mut trouble = Trouble::default();
+        // Each call fails two seconds after it was sent.
+        let fail = |trouble: &mut Trouble, now: f64| trouble.note(&failed(), at(now - 2.0), at(now));
+        let tried = [2.0, 4.9, 5.0, 6.0, 12.9, 13.0].map(|now| fail(&mut trouble, now));
+        assert_eq!(tried, [false, false, true, false, false, true]);
+        // An answer, even that another replica was faster, ends the silence.
+        assert!(!trouble.note(&conflict(), at(13.0), at(14.0)));
+        let tried = [22.0, 24.9, 25.0].map(|now| fail(&mut trouble, now));
+        assert_eq!(tried, [false, false, true]);
     }
 }

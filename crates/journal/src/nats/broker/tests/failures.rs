@@ -48,6 +48,27 @@ async fn a_request_whose_connection_breaks_fails_at_once() {
 }
 
 #[tokio::test]
+async fn another_connection_is_made_on_demand() {
+    let (_cluster, broker) = one().await;
+    let _listens = broker.subscribe("questions".into()).await.unwrap();
+    broker.flush().await.unwrap();
+    let mut states = broker.state();
+    states.borrow_and_update();
+    // Unanswered: what waits for the old connection is told.
+    let asking = tokio::spawn({
+        let broker = broker.clone();
+        async move { broker.request("questions".into(), "?".into(), Duration::from_secs(3600)).await }
+    });
+    broker.flush().await.unwrap();
+    broker.reconnect().await;
+    let failed = asking.await.unwrap();
+    assert!(matches!(failed, Err(BrokerError::Disconnected(_))), "{failed:?}");
+    states.changed().await.unwrap();
+    eventually("a connection", async || broker.is_connected()).await;
+    assert!(broker.ensure_stream(&config("s")).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_connection_is_made_when_the_broker_comes() {
     let (mut cluster, first) = one().await;
     first.close().await;
