@@ -22,7 +22,10 @@ pub(in crate::catalog) fn conditions(compiled: &[Condition], reading: &ReplayRea
 
 fn ended(end: ReplayEnd, counts: &ReplayCounts) -> Vec<Condition> {
     match end {
-        ReplayEnd::Completed => vec![Condition::holds(ConditionType::Complete, Reason::Completed, summary(counts))],
+        ReplayEnd::Completed => {
+            let message = format!("{}{}", summary(counts), hint(counts));
+            vec![Condition::holds(ConditionType::Complete, Reason::Completed, message)]
+        }
         ReplayEnd::SubscriptionDeleted => {
             let message = format!("the subscription was deleted before the replay was complete: {}", summary(counts));
             failed(Reason::SubscriptionDeleted, &message)
@@ -61,6 +64,15 @@ fn running(reading: &ReplayReading) -> Vec<Condition> {
         _ => ConditionType::Reconciling,
     };
     vec![Condition::fails(ConditionType::Complete, reason, message.clone()), Condition::holds(also, reason, message)]
+}
+
+/// Why a replay may have selected nothing: a subscription that is deleted and created again is another one.
+fn hint(counts: &ReplayCounts) -> &'static str {
+    if *counts != ReplayCounts::default() {
+        return "";
+    }
+    "; a subscription has only the events received since it was created, so those of an earlier subscription of the same \
+     name cannot be replayed"
 }
 
 /// The counts that are not zero, in a sentence.
@@ -121,6 +133,25 @@ mod tests {
             (Stalled, True, reason),
         ];
         assert_eq!(shown(&refused, &ReplayReading::default()), not_begun);
+    }
+
+    #[test]
+    fn a_replay_of_nothing_says_which_events_a_subscription_has() {
+        let message = |counts| {
+            let ended = Some((Timestamp::UNIX_EPOCH, ReplayEnd::Completed));
+            let reading = ReplayReading { counts, ended, ..ReplayReading::default() };
+            conditions(&[], &reading).into_iter().find(|it| it.kind == ConditionType::Complete).unwrap().message
+        };
+        let nothing = message(ReplayCounts::default());
+        assert!(nothing.starts_with("0 events matched; ") && nothing.contains("since it was created"), "{nothing}");
+        for counts in [
+            ReplayCounts { matched: 1, ..ReplayCounts::default() },
+            ReplayCounts { gone: 1, ..ReplayCounts::default() },
+            ReplayCounts { filter_errors: 1, ..ReplayCounts::default() },
+        ] {
+            let something = message(counts);
+            assert!(!something.contains("created"), "{something}");
+        }
     }
 
     #[test]
