@@ -79,8 +79,8 @@ async fn every_path_asks_for_its_own_verb_and_resource() {
         (&format!("{ENDPOINT}/history"), &all[..1]),
         (&format!("{EVENTS}/e1/preview?subscription=shop/billing"), &all[..2]),
         ("/api/v1/objects", &all[2..5]),
-        ("/api/v1/configuration", &all[2..4]),
-        ("/api/v1/configuration?namespace=shop&after=WebhookEndpoint/shop/orders", &all[5..7]),
+        ("/api/v1/configuration", &all[2..5]),
+        ("/api/v1/configuration?namespace=shop&after=WebhookEndpoint/shop/orders", &all[5..]),
         ("/api/v1/objects?namespace=shop", &all[5..]),
     ] {
         assert_eq!(ask(&server, path, "developer").await.status(), StatusCode::OK, "{path}");
