@@ -147,7 +147,10 @@ impl PlanArgs {
         let stays =
             |key: &ObjectKey| self.partial || (is_cluster && namespaces.iter().all(|it| **it != *key.namespace));
         let class = self.class.as_deref().map_or(Class::Any, |class| Class::Only(Some(class.into())));
-        let elsewhere = self.namespace.is_some().then(|| readers_of_other_namespaces(&changes)).unwrap_or_default();
+        let elsewhere = match self.namespace {
+            Some(_) => readers_of_other_namespaces(&changes),
+            None => BTreeSet::new(),
+        };
         check(&manifests, live.changes(stays), &class, &elsewhere)?;
         let new = Configuration::compile(live.changes(stays).chain(changes), &class);
         let old = Configuration::compile(live.changes(|_| true), &class);
