@@ -226,6 +226,14 @@ impl fmt::Display for Remote {
 }
 
 impl Remote {
+    /// What to correct if the server is not an admin server.
+    pub(super) fn correction(&self) -> &'static str {
+        match self.way {
+            Way::Direct(_) => "correct --admin-url (the port of the admin server is 9090 by default)",
+            Way::Forward(_) => "correct --operator-namespace or --operator-selector",
+        }
+    }
+
     pub(super) async fn new(args: &RemoteArgs) -> anyhow::Result<Self> {
         let token = args.token_file.as_ref().map(|path| {
             std::fs::read_to_string(path)

@@ -90,6 +90,23 @@ async fn every_path_asks_for_its_own_verb_and_resource() {
 }
 
 #[tokio::test]
+async fn the_configuration_says_that_it_leaves_replays_out() {
+    let list = [
+        r#"list webhookendpoints in namespace "shop""#,
+        r#"list webhooksubscriptions in namespace "shop""#,
+        r#"list webhookreplays in namespace "shop""#,
+    ];
+    let path = "/api/v1/configuration?namespace=shop";
+    for (allowed, left_out) in [(&list[..2], true), (&list[..], false)] {
+        let (server, _) = serving(allowed).await;
+        let page: Value = ask(&server, path, "developer").await.json().await.unwrap();
+        let has_replays = page["items"].as_array().unwrap().iter().any(|item| item["kind"] == "WebhookReplay");
+        assert_eq!((page["withoutReplays"] == true, has_replays), (left_out, !left_out), "{page}");
+        server.end().await;
+    }
+}
+
+#[tokio::test]
 async fn without_a_good_token_nobody_gets_in() {
     let (server, table) = serving(&[GET_EVENTS]).await;
     for path in [EVENTS, DELIVERIES, "/api/v1/objects", "/api/v1/objects?namespace=shop", "/api/v1/objects?x=y"] {

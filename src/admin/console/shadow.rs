@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use grapnel_api::{DeliveryMode, Incarnation, ObjectKey, ShadowCounts};
-use grapnel_journal::DeliveryState;
+use grapnel_journal::{DeliveryState, StoredEvent};
 use maud::{Markup, html};
 
 use super::{
@@ -79,7 +79,7 @@ pub(super) async fn examples(shared: &Shared, caller: &Caller, subscription: &In
     Ok(show(&endpoint, &found.await?))
 }
 
-fn example(subscription: &Subscription, event: grapnel_journal::StoredEvent) -> Example {
+fn example(subscription: &Subscription, event: StoredEvent) -> Example {
     let id = event.id.clone();
     let DeliveryPreview { admitted, filter, delivery } = preview(subscription, event);
     let outcome = match (filter, delivery) {

@@ -182,29 +182,30 @@ fn configuration(remote: &Remote, answer: &OkResponse) -> anyhow::Result<RawPage
     let page = serde_json::from_str::<RawPage>(&answer.body).ok();
     page.with_context(|| {
         format!(
-            "{remote} has answered, but not as an admin server of Grapnel does, which shows its configuration as JSON; \
-             {WHERE}"
+            "{remote} has answered, but not as an admin server of Grapnel does, which shows its configuration as JSON; {}",
+            remote.correction()
         )
     })
 }
-
-/// What to do about a server that is not an admin server.
-const WHERE: &str = "correct --admin-url (the port of the admin server is 9090 by default)";
 
 /// The message for a server that has no path for the configuration: an admin server says which paths it has.
 fn no_such_path(remote: &Remote, error: &anyhow::Error) -> String {
     if error.to_string().contains("/api/v1") {
         return different_version("an earlier one");
     }
-    format!("{remote} is not an admin server of Grapnel: it answers 404, as the server for webhooks does; {WHERE}")
+    format!(
+        "{remote} is not an admin server of Grapnel: it answers 404, as the server for webhooks does; {}",
+        remote.correction()
+    )
 }
 
 /// The error of a server that accepts a connection and does not answer.
 fn silent(remote: &Remote) -> anyhow::Error {
     anyhow::anyhow!(
         "{remote} has not answered within {} seconds: it accepts connections, but may be another server, or be overloaded; \
-         {WHERE}, or retry",
-        CLI_FIRST_ANSWER.as_secs()
+         {}, or retry",
+        CLI_FIRST_ANSWER.as_secs(),
+        remote.correction()
     )
 }
 
