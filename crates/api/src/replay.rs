@@ -203,6 +203,9 @@ pub struct ReplayPosition {
     /// Whether every selected event has been examined.
     #[serde(default)]
     pub examined: bool,
+    /// True if nothing was selected and the endpoint has events from before the start of the subscription.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier_events: Option<bool>,
     /// The sequences of the matched events that are not queued yet, such as `7,9-12`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unqueued: Option<String>,
