@@ -11,6 +11,7 @@ mod difference;
 pub mod limits;
 mod markdown;
 mod rehearsal;
+mod replay;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -22,5 +23,9 @@ pub use self::{
     configuration::Configuration,
     difference::{Difference, DifferenceKind, compare},
     rehearsal::Rehearsal,
-    report::{BodyChange, EndpointReport, Example, Group, Report, SubscriptionReport, Undelivered},
+    replay::{ReplayCandidate, ReplayCount},
+    report::{
+        BodyChange, EndpointReport, Example, Group, ReplayMatches, ReplayReport, Report, SubscriptionReport,
+        Undelivered,
+    },
 };

@@ -171,7 +171,8 @@ pub(super) fn one(verb: Verb, resource: Resource, params: &RawPathParams) -> Res
 /// Endpoints and subscriptions, in one namespace if the query names it. Replays are left out of the response for those who
 /// may not list them: see [`replays`].
 pub(super) fn objects(uri: &Uri) -> Result<Vec<Ask>, Problem> {
-    let namespace: Option<Box<str>> = Query::parse(uri, Operation::ListObjects)?.get("namespace").map(Box::from);
+    let query = Query::parse(uri, Operation::ListObjects)?;
+    let namespace: Option<Box<str>> = query.namespace()?.map(Box::from);
     let list = |resource| Ask { verb: Verb::List, resource, namespace: namespace.clone(), name: None };
     Ok([Resource::Endpoints, Resource::Subscriptions].map(list).into())
 }
@@ -270,5 +271,6 @@ mod tests {
         assert!(asks.iter().all(|ask| ask.namespace.as_deref() == Some("shop")));
         assert!(objects(&Uri::from_static("/api/v1/objects?namespace=")).is_err());
         assert!(objects(&Uri::from_static("/api/v1/objects?namespace=a&namespace=b")).is_err());
+        assert!(objects(&Uri::from_static("/api/v1/objects?namespace=A_B")).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{RawPathParams, State},
+    extract::{Extension, RawPathParams, State},
     http::Uri,
     response::Response,
 };
@@ -11,31 +11,37 @@ use grapnel_api::{ConditionStatus, ConditionType, ObjectKey};
 
 use super::{
     Shared,
-    authz::{Ask, Resource, Verb},
+    authn::Caller,
+    authz::{self, Ask, Resource, Verb},
     contract::{ConfigurationPage, ConfiguredObject, Operation, Page},
     query::Query,
     response::{self, Problem},
 };
 use crate::{
     admin::limits::ADMIN_CONFIGURATION_BYTES,
-    catalog::status::{JournalReading, ObjectKind, ObjectView},
+    catalog::status::{Facts, JournalReading, ObjectKind, ObjectView},
 };
 
-/// The access required: that to the objects.
+/// The access required: that to endpoints and subscriptions. Replays are left out for those who may not list them.
 pub(super) fn asks(_: &RawPathParams, uri: &Uri) -> Result<Vec<Ask>, Problem> {
-    let namespace: Option<Box<str>> = Query::parse(uri, Operation::ShowConfiguration)?.get("namespace").map(Box::from);
+    let query = Query::parse(uri, Operation::ShowConfiguration)?;
+    let namespace: Option<Box<str>> = query.namespace()?.map(Box::from);
     let list = |resource| Ask { verb: Verb::List, resource, namespace: namespace.clone(), name: None };
     Ok([Resource::Endpoints, Resource::Subscriptions].map(list).into())
 }
 
 /// `GET /api/v1/configuration`
-pub(super) async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let query = Query::parse(&uri, Operation::ShowConfiguration)?;
-    let namespace = query.get("namespace");
+    let namespace = query.namespace()?;
     let after = query.get("after").map(position).transpose()?;
     let mut views: Vec<ObjectView> = shared.admin.objects.borrow().to_vec();
-    // A replay is an order, not a part of the configuration.
-    views.retain(|view| view.kind != ObjectKind::Replay);
+    let shows_replays = shared.may(&caller, &authz::replays(namespace)).await;
+    views.retain(|view| view.kind != ObjectKind::Replay || shows_replays);
     views.retain(|view| namespace.is_none_or(|namespace| *view.key.namespace == *namespace));
     views.retain(|view| after.as_ref().is_none_or(|after| (view.kind, &view.key) > (after.0, &after.1)));
     views.sort_by(|one, other| (one.kind, &one.key).cmp(&(other.kind, &other.key)));
@@ -51,7 +57,7 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<
         items.push(item);
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    Ok(response::ok(&ConfigurationPage { version, page: Page { items, next } }))
+    Ok(response::ok(&ConfigurationPage { version, without_replays: !shows_replays, page: Page { items, next } }))
 }
 
 fn item(shared: &Shared, view: &ObjectView) -> ConfiguredObject {
@@ -66,13 +72,17 @@ fn item(shared: &Shared, view: &ObjectView) -> ConfiguredObject {
         in_use: view.in_use && accepted.is_some_and(|condition| condition.status == ConditionStatus::True),
         unsettled: deliveries.map(|counts| counts.pending + counts.in_flight + counts.retrying),
         dead_lettered: deliveries.map(|counts| counts.dead),
+        ended: match &view.facts {
+            Facts::Replay(facts) => Some(facts.read().ended.is_some()),
+            _ => None,
+        },
     }
 }
 
 /// Where the previous page ended: the kind and the name of its last object.
 fn position(text: &str) -> Result<(ObjectKind, ObjectKey), Problem> {
     let parts: Vec<&str> = text.split('/').collect();
-    let kind = |name: &str| [ObjectKind::Endpoint, ObjectKind::Subscription].into_iter().find(|it| it.as_str() == name);
+    let kind = |name: &str| ObjectKind::ALL.into_iter().find(|it| it.as_str() == name);
     let position = match *parts {
         [name, namespace, object] => kind(name).map(|kind| (kind, ObjectKey::new(namespace, object))),
         _ => None,

@@ -82,6 +82,15 @@ grapnel_values::bounds! {
     /// Maximum size of a JSON payload that the console indents, in bytes; the start of a larger one is shown as received.
     pub const CONSOLE_PRETTY_BYTES: usize = 1024 * 1024;
 
+    /// How long the console tells what a redelivery has done: a link that is opened later shows no message.
+    pub const CONSOLE_NOTICE_TIME: Duration = Duration::from_secs(600);
+
+    /// Events for which the page of a subscription in mode Shadow shows what would be sent.
+    pub const CONSOLE_SHADOWS: usize = 3;
+
+    /// Bytes of each body that would be sent, on that page.
+    pub const CONSOLE_SHADOW_BYTES: usize = 2048;
+
     /// Live views of events that are open at the same time; a further one is rejected with 503.
     pub const CONSOLE_TAILS: usize = 16;
 

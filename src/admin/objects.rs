@@ -18,7 +18,7 @@ use super::{
     query::Query,
     response::{self, Problem},
 };
-use crate::catalog::status::{JournalReading, ObjectKind, ObjectStatus, ObjectView};
+use crate::catalog::status::{JournalReading, ObjectKind, ObjectSpec, ObjectStatus, ObjectView};
 
 /// The access required to list objects with their statuses.
 pub(super) fn asks(_: &RawPathParams, uri: &Uri) -> Result<Vec<Ask>, Problem> {
@@ -32,7 +32,7 @@ pub(super) async fn list(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let query = Query::parse(&uri, Operation::ListObjects)?;
-    Ok(response::ok(&Page { items: items(&shared, &caller, query.get("namespace")).await, next: None }))
+    Ok(response::ok(&Page { items: items(&shared, &caller, query.namespace()?).await, next: None }))
 }
 
 /// All objects, or those of one namespace. Replays only if the caller may list them.
@@ -74,6 +74,7 @@ pub(super) fn item(shared: &Shared, view: &ObjectView, now: jiff::Timestamp) -> 
             generation,
             source,
             subscription: view.subscription_ref.as_ref().map(|key| text(&key.name)),
+            dry_run: matches!(&view.spec, Some(ObjectSpec::Replay(spec)) if spec.dry_run == Some(true)),
             status,
         }),
         ObjectStatus::Subscription(status) => {

@@ -2,7 +2,7 @@
 
 use axum::http::Uri;
 use grapnel_journal::Sequence;
-use grapnel_values::{duration, glob::Glob};
+use grapnel_values::{duration, glob::Glob, name};
 use jiff::Timestamp;
 use serde::{
     Deserialize,
@@ -60,6 +60,18 @@ impl Query {
     /// The value of one parameter.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.pairs.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The namespace, if any.
+    pub(super) fn namespace(&self) -> Result<Option<&str>, Problem> {
+        let namespace = self.get("namespace");
+        match namespace.filter(|namespace| !name::is_label(namespace)) {
+            None => Ok(namespace),
+            Some(text) => Err(Problem::parameter(format!(
+                "{text:?} is not a valid name of a namespace, which has at most 63 lower-case letters, digits and hyphens, \
+                 and begins and ends with a letter or a digit"
+            ))),
+        }
     }
 
     /// The maximum number of items.

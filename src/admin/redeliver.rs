@@ -61,21 +61,8 @@ pub(super) async fn resume(
     let body = read_json(&headers, body).await?;
     // Only the requests that continue need a body.
     let order: ResumeOrder = if body.is_empty() { ResumeOrder::default() } else { parse(&body)? };
-    let from = position(order.from.as_deref())?;
-    let begins = from.is_none();
     let key = ObjectKey::new(namespace, name);
-    let subscription = shared.subscription(&key)?;
-    let now = shared.admin.clock.now();
-    let step = RedeliveryStep { from, limit: usize::MAX, dry_run: false, now };
-    let mut done = shared.read(move |read| redeliver(read, subscription, Selection::Retrying, step, caller)).await?;
-    done.sending = shared.sending(&key);
-    // Each further probe would disregard what the receiver has answered to the first.
-    if begins {
-        shared.probe(&key);
-    }
-    // Retrying events that are skipped are due already.
-    let due = done.hastened.saturating_add(done.skipped);
-    Ok(response::ok(&ResumeResult { done, due }))
+    Ok(response::ok(&shared.resume(&key, order.from.as_deref(), &caller).await?))
 }
 
 impl Shared {
@@ -90,18 +77,49 @@ impl Shared {
         let selection = order.selection(now)?;
         let (limit, from, dry_run) = (order.limit()?, position(order.from.as_deref())?, order.dry_run);
         let subscription = self.subscription(key)?;
-        let (step, caller) = (RedeliveryStep { from, limit, dry_run, now }, caller.clone());
+        let (step, by) = (RedeliveryStep { from, limit, dry_run, now }, caller);
+        let caller = caller.clone();
         let mut done = self.read(move |read| redeliver(read, subscription, selection, step, caller)).await?;
         done.sending = self.sending(key);
         if order.probe && !dry_run {
-            self.probe(key);
+            self.probe(key, by);
         }
         Ok(done)
     }
 
+    /// Carries out one request to resume: makes retrying events due now, and probes the receiver at the beginning.
+    pub(super) async fn resume(
+        &self,
+        key: &ObjectKey,
+        from: Option<&str>,
+        caller: &Caller,
+    ) -> Result<ResumeResult, Problem> {
+        let from = position(from)?;
+        let begins = from.is_none();
+        let subscription = self.subscription(key)?;
+        let now = self.admin.clock.now();
+        let step = RedeliveryStep { from, limit: usize::MAX, dry_run: false, now };
+        let by = caller.clone();
+        let mut done = self.read(move |read| redeliver(read, subscription, Selection::Retrying, step, by)).await?;
+        done.sending = self.sending(key);
+        // Each further probe would disregard what the receiver has answered to the first.
+        if begins {
+            self.probe(key, caller);
+        }
+        // Retrying events that are skipped are due already.
+        let due = done.hastened.saturating_add(done.skipped);
+        Ok(ResumeResult { done, due })
+    }
+
     /// Requests a probe of the receiver, if the circuit of the subscription is open.
-    fn probe(&self, key: &ObjectKey) {
+    fn probe(&self, key: &ObjectKey, caller: &Caller) {
         if let Some(subscription) = self.admin.snapshot.borrow().subscription(key) {
+            if subscription.facts.read().circuit.is_some() {
+                tracing::info!(
+                    namespace = %key.namespace, subscription = %key.name, caller = %caller.name,
+                    "a probe of the receiver was requested"
+                );
+            }
             subscription.facts.request_probe();
         }
     }

@@ -1,9 +1,11 @@
-//! The checks of an API server before it stores an object: the CRD's schema, unknown fields and CEL rules.
+//! The checks of an API server before it stores an object: the CRD's schema, unknown fields, items that occur twice in a
+//! list, and CEL rules.
 //!
 //! `grapnel check` and the file source run these checks with the CRDs of this build, so that a manifest is rejected for
 //! the same reasons with and without a cluster. Unknown fields are errors: an API server prunes them silently, and what
 //! they were meant to configure is lost.
 
+mod duplicates;
 mod leaf_rules;
 mod sentence;
 
@@ -96,6 +98,9 @@ impl Admission {
                 }));
             }
             Err(error) => problems.push(Problem::new("", Reason::InvalidSpec, error.clone())),
+        }
+        if let (Some(spec), Some(schema)) = (object.get("spec"), self.schema.pointer("/properties/spec")) {
+            duplicates::find(spec, schema, "/spec", &mut problems);
         }
         // Rules expect fields of the right types.
         if problems.is_empty() {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use grapnel_api::{
     Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, Incarnation, ObjectKey, Reason,
-    Rejection, ShadowCounts, WebhookEndpointSpec, WebhookEndpointStatus, WebhookReplayStatus, WebhookSubscriptionSpec,
-    WebhookSubscriptionStatus,
+    Rejection, ShadowCounts, WebhookEndpointSpec, WebhookEndpointStatus, WebhookReplaySpec, WebhookReplayStatus,
+    WebhookSubscriptionSpec, WebhookSubscriptionStatus,
 };
 use grapnel_delivery::breaker::OpenCircuit;
 use grapnel_journal::{Journal, Progress};
@@ -57,7 +57,7 @@ pub enum Facts {
     Replay(Arc<ReplayFacts>),
 }
 
-/// The spec of an object of either kind, as defined.
+/// The spec of an object of any kind, as defined.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum ObjectSpec {
@@ -65,6 +65,8 @@ pub enum ObjectSpec {
     Endpoint(Arc<WebhookEndpointSpec>),
     /// Of a subscription.
     Subscription(Arc<WebhookSubscriptionSpec>),
+    /// Of a replay.
+    Replay(Arc<WebhookReplaySpec>),
 }
 
 /// The journal's data about an object.

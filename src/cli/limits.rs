@@ -20,6 +20,10 @@ grapnel_values::bounds! {
     /// Maximum events of one endpoint that `grapnel plan` tries.
     pub const CLI_PLAN_EVENTS: u64 = 100_000;
 
+    /// How long `grapnel plan` waits for the first answer of the operator: another server at a wrong address may accept the
+    /// connection and never answer.
+    pub const CLI_FIRST_ANSWER: Duration = Duration::from_secs(10);
+
     /// Timeout of one exchange of a command.
     pub const CLI_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -2,16 +2,21 @@
 
 mod live;
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::bail;
 use grapnel_api::{ObjectKey, Reason};
 use grapnel_delivery::egress::EgressPolicy;
-use grapnel_values::duration;
+use grapnel_values::{duration, name};
 use jiff::Timestamp;
 
 use self::live::{Live, Span};
 use super::{
+    Usage,
     check::Manifests,
     data_plane::label,
     is_closed_output,
@@ -53,9 +58,13 @@ pub struct PlanArgs {
     #[arg(long, value_enum)]
     against: Option<Against>,
 
+    /// Only the objects of this namespace: needs rights in no other one. The files may define objects of no other one
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
+    namespace: Option<String>,
+
     /// Number of events of each endpoint to try, the newest first
-    #[arg(long, value_name = "N", default_value_t = 1000, conflicts_with = "since",
-        value_parser = clap::value_parser!(u64).range(1..=CLI_PLAN_EVENTS))]
+    #[arg(long, value_name = "N", default_value_t = 1000, conflicts_with = "since", allow_hyphen_values = true,
+        value_parser = last)]
     last: u64,
 
     /// Try the events received since then: a timestamp, or a duration ago, such as 24h
@@ -130,15 +139,23 @@ impl PlanArgs {
         };
         let is_cluster = self.against.map_or(remote.is_cluster(), |against| against == Against::Cluster);
         let remote = Remote::new(&remote).await?;
-        let live = Live::read(&remote).await?;
         let namespaces: Vec<String> = changes.iter().filter_map(object_namespace).collect();
+        if let Some(only) = &self.namespace {
+            check_namespaces(only, &namespaces)?;
+        }
+        let live = Live::read(&remote, self.namespace.as_deref()).await?;
         let stays =
             |key: &ObjectKey| self.partial || (is_cluster && namespaces.iter().all(|it| **it != *key.namespace));
         let class = self.class.as_deref().map_or(Class::Any, |class| Class::Only(Some(class.into())));
-        check(&manifests, live.changes(stays), &class)?;
+        let elsewhere = match self.namespace {
+            Some(_) => readers_of_other_namespaces(&changes),
+            None => BTreeSet::new(),
+        };
+        check(&manifests, live.changes(stays), &class, &elsewhere)?;
         let new = Configuration::compile(live.changes(stays).chain(changes), &class);
-        let old = Configuration::compile(live.changes(|_| true), &Class::Any);
+        let old = Configuration::compile(live.changes(|_| true), &class);
         let mut rehearsal = Rehearsal::new(old, new);
+        rehearsal.ended_replays(|replay| live.has_ended(replay));
         let span = match &self.since {
             Some(since) => Span::Since(since),
             None => Span::Last(self.last),
@@ -147,15 +164,39 @@ impl PlanArgs {
         for endpoint in rehearsal.endpoints() {
             omitted += live::history(&remote, &endpoint, span, |event| rehearsal.observe(&endpoint, event)).await?;
         }
+        for mut replay in rehearsal.replays() {
+            live::count(&remote, &mut replay).await?;
+            rehearsal.count_replay(replay);
+        }
         let backlog: BTreeMap<_, _> = live.backlog();
         let mut report = rehearsal.finish(&backlog);
         report.notes.extend(live.notes());
-        if omitted > 0 {
-            report
-                .notes
-                .push(format!("{omitted} stored events could not be read again, or a newer event has their id"));
-        }
+        report.notes.extend(self.notes(live.of_other_classes(&class), &elsewhere, omitted));
         Ok(report)
+    }
+
+    /// What limits the result: live objects of other classes, subscriptions that read other namespaces, and events that
+    /// could not be read.
+    fn notes(&self, others: usize, elsewhere: &BTreeSet<ObjectKey>, omitted: u64) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some(class) = self.class.as_ref().filter(|_| others > 0) {
+            let (live, have) = if others == 1 { ("live object", "has") } else { ("live objects", "have") };
+            notes.push(format!(
+                "{others} {live} {have} another class than --class {class}, so that they are not compared; the operator may \
+                 be that of another class"
+            ));
+        }
+        if !elsewhere.is_empty() {
+            let names: Vec<_> = elsewhere.iter().map(|key| format!("WebhookSubscription {key}")).collect();
+            notes.push(format!(
+                "not tried, because the endpoint is in another namespace than --namespace: {}",
+                names.join(", ")
+            ));
+        }
+        if omitted > 0 {
+            notes.push(format!("{omitted} stored events could not be read again, or a newer event has their id"));
+        }
+        notes
     }
 }
 
@@ -170,10 +211,57 @@ fn print(report: &Report, output: PlanFormat) -> anyhow::Result<()> {
 
 /// A time as the admin API reads it, checked before anything is asked.
 fn time(text: &str) -> Result<String, String> {
-    let is_time = text.parse::<Timestamp>().is_ok() || duration::parse(text).is_ok();
-    is_time
-        .then(|| text.to_owned())
-        .ok_or_else(|| "must be a time such as 2026-01-31T12:00:00Z, or a duration ago, such as 24h".to_owned())
+    match text.parse::<Timestamp>() {
+        Ok(time) if time > Timestamp::now() => {
+            Err("is in the future; no event has been received since then".to_owned())
+        }
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) if duration::parse(text).is_ok() => Ok(text.to_owned()),
+        Err(_) => Err("must be a time such as 2026-01-31T12:00:00Z, or a duration ago, such as 24h".to_owned()),
+    }
+}
+
+/// A number of events.
+fn last(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (1..=CLI_PLAN_EVENTS).contains(number));
+    number.ok_or_else(|| format!("must be a number from 1 to {CLI_PLAN_EVENTS}"))
+}
+
+/// The name of a namespace.
+fn namespace(text: &str) -> Result<String, String> {
+    let is_valid = name::is_label(text);
+    is_valid.then(|| text.to_owned()).ok_or_else(|| {
+        "must be the name of a namespace: at most 63 lower-case letters, digits and hyphens between letters or digits"
+            .to_owned()
+    })
+}
+
+/// Checks that all objects of the files are in one namespace.
+///
+/// # Errors
+/// Returns a usage error that names the other namespaces.
+fn check_namespaces(only: &str, namespaces: &[String]) -> anyhow::Result<()> {
+    let others: BTreeSet<_> = namespaces.iter().map(String::as_str).filter(|namespace| *namespace != only).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    let others = others.into_iter().collect::<Vec<_>>().join(", ");
+    Err(Usage::error(format!(
+        "the files also define objects in other namespaces than --namespace {only}: {others}; plan each namespace by \
+         itself, or leave out --namespace"
+    )))
+}
+
+/// The subscriptions of the files whose endpoints are in other namespaces, which are not read.
+fn readers_of_other_namespaces(changes: &[Change]) -> BTreeSet<ObjectKey> {
+    let readers = changes.iter().filter_map(|change| match change {
+        Change::Subscription(applied) => {
+            let endpoint = applied.object.spec.endpoint_ref.namespace.as_deref();
+            endpoint.filter(|endpoint| **endpoint != *applied.key.namespace).map(|_| applied.key.clone())
+        }
+        _ => None,
+    });
+    readers.collect()
 }
 
 /// The namespace of an object that a file defines.
@@ -181,6 +269,7 @@ fn object_namespace(change: &Change) -> Option<String> {
     match change {
         Change::Endpoint(applied) => Some(applied.key.namespace.to_string()),
         Change::Subscription(applied) => Some(applied.key.namespace.to_string()),
+        Change::Replay(applied) => Some(applied.key.namespace.to_string()),
         _ => None,
     }
 }
@@ -188,8 +277,14 @@ fn object_namespace(change: &Change) -> Option<String> {
 /// Compiles the files as the operator would, among the live objects that stay. Prints problems as `grapnel check` does.
 ///
 /// # Errors
-/// Returns an error if there is one. A Secret or ConfigMap that is not among the files is none.
-fn check(manifests: &Manifests, stays: impl Iterator<Item = Change>, class: &Class) -> anyhow::Result<()> {
+/// Returns an error if there is one. A Secret or ConfigMap that is not among the files is none, and neither is the missing
+/// endpoint of a subscription that reads another namespace (`elsewhere`).
+fn check(
+    manifests: &Manifests,
+    stays: impl Iterator<Item = Change>,
+    class: &Class,
+    elsewhere: &BTreeSet<ObjectKey>,
+) -> anyhow::Result<()> {
     let everywhere = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|network| network.parse().ok()).collect();
     let options = Options {
         egress: EgressPolicy::default().allowing(everywhere).allowing_loopback(),
@@ -203,7 +298,11 @@ fn check(manifests: &Manifests, stays: impl Iterator<Item = Change>, class: &Cla
     }
     let mut watch = FileWatch::new(manifests.source(), index);
     let (_, mut reports) = watch.look()?;
-    reports.retain(|report| report.reason != Reason::SecretNotFound);
+    reports.retain(|report| match (report.reason, &report.object) {
+        (Reason::SecretNotFound, _) => false,
+        (Reason::EndpointNotFound | Reason::NotAllowed, Some(object)) => !elsewhere.contains(&object.key),
+        _ => true,
+    });
     for report in &reports {
         eprintln!("{}", clean(&report.to_string()));
     }
@@ -220,4 +319,31 @@ fn open(mut change: Change) -> Change {
         applied.object.spec.allowed_subscribers = serde_json::from_value(serde_json::json!({ "from": "All" })).ok();
     }
     change
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_checked_before_anything_is_asked() {
+        assert_eq!((last("1"), last("100000")), (Ok(1), Ok(100_000)));
+        for wrong in ["0", "-1", "100001", "x", ""] {
+            assert_eq!(last(wrong), Err("must be a number from 1 to 100000".into()), "{wrong}");
+        }
+        for good in ["24h", "90m", "2020-01-31T12:00:00Z"] {
+            assert_eq!(time(good), Ok(good.into()));
+        }
+        assert!(time("9000-01-01T00:00:00Z").unwrap_err().contains("in the future"));
+        assert!(time("yesterday").unwrap_err().contains("must be a time") && time("-1h").is_err());
+        assert!(namespace("shop").is_ok() && namespace("A_B").is_err() && namespace("").is_err());
+    }
+
+    #[test]
+    fn files_of_other_namespaces_are_named() {
+        let namespaces = ["shop", "hub", "hub"].map(str::to_owned);
+        let error = check_namespaces("shop", &namespaces).unwrap_err();
+        assert!(error.is::<Usage>() && error.to_string().contains("--namespace shop: hub; "), "{error}");
+        assert!(check_namespaces("shop", &namespaces[..1]).is_ok());
+    }
 }

@@ -4,13 +4,16 @@ mod forward;
 mod page;
 mod pass;
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::{ArgMatches, FromArgMatches, error::ErrorKind, parser::ValueSource};
 use reqwest::{StatusCode, header::CONTENT_TYPE};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -185,6 +188,9 @@ pub(super) struct OkResponse {
 
 impl OkResponse {
     pub(super) fn read<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
+        if serde_json::from_str::<IgnoredAny>(&self.body).is_err() {
+            bail!("the response is not JSON, so it is not from an admin server of Grapnel; check --admin-url");
+        }
         serde_json::from_str(&self.body).context(UNEXPECTED)
     }
 }
@@ -209,7 +215,25 @@ enum Credential {
     Kubeconfig(RenewedToken),
 }
 
+impl fmt::Display for Remote {
+    /// Writes the server as the subject of a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.way {
+            Way::Direct(_) => write!(f, "the server at {}", self.url),
+            Way::Forward(_) => f.write_str("the operator in the cluster"),
+        }
+    }
+}
+
 impl Remote {
+    /// What to correct if the server is not an admin server.
+    pub(super) fn correction(&self) -> &'static str {
+        match self.way {
+            Way::Direct(_) => "correct --admin-url (the port of the admin server is 9090 by default)",
+            Way::Forward(_) => "correct --operator-namespace or --operator-selector",
+        }
+    }
+
     pub(super) async fn new(args: &RemoteArgs) -> anyhow::Result<Self> {
         let token = args.token_file.as_ref().map(|path| {
             std::fs::read_to_string(path)
@@ -388,6 +412,15 @@ mod tests {
         for name in ["", ".", ".."] {
             assert!(remote("http://h").address(event, &["a", "b", name], &[]).unwrap_err().is::<Usage>(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_response_that_is_not_json_is_not_of_an_admin_server() {
+        let read =
+            |body: &str| OkResponse { body: body.to_owned() }.read::<Vec<u8>>().map_err(|error| error.to_string());
+        assert_eq!(read("[1]"), Ok(vec![1]));
+        assert!(read("<html>").unwrap_err().contains("not from an admin server"));
+        assert!(read("{}").unwrap_err().contains("does not match this version"));
     }
 
     #[test]

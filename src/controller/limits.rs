@@ -173,6 +173,10 @@ grapnel_values::bounds! {
     /// after the deletion of a subscription does not delay the deletion.
     pub const DRAIN_SKEW: Duration = Duration::from_secs(10);
 
+    /// How long a replay that has failed before it began stays at least, whatever its `ttlSecondsAfterFinished`: what it
+    /// lacks, such as its subscription, may be applied right after it, and then it begins.
+    pub const REPLAY_FAILED_STAY: Duration = Duration::from_secs(60);
+
     /// Delay before the failed deletion of a replay is retried.
     pub const REPLAY_DELETE_RETRY: Duration = Duration::from_secs(30);
 

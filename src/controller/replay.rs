@@ -5,13 +5,14 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use grapnel_api::{Incarnation, WebhookReplay, WebhookReplayStatus};
+use grapnel_api::{ConditionType, Incarnation, WebhookReplay, WebhookReplayStatus};
 use grapnel_values::clock::Clock;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use kube::{
     Api, Client,
     api::{DeleteParams, Preconditions},
@@ -25,7 +26,7 @@ use super::{
     observed_state::ObservedState,
 };
 use crate::{
-    catalog::{Facts, ObjectKind, ObjectView, ReplayReading},
+    catalog::{Facts, JournalReading, ObjectKind, ObjectView, ReplayFacts, ReplayReading},
     controller::limits,
     replay::ProgressStore,
 };
@@ -64,6 +65,27 @@ impl ProgressStore for ReplayStatuses {
 fn status(sightings: &ObservedState, replay: &ObjectView) -> Option<WebhookReplayStatus> {
     let sighting = sightings.get(ObjectKind::Replay, &replay.key).filter(|sighting| sighting.uid == replay.uid)?;
     serde_json::from_str(sighting.status.as_deref()?).ok()
+}
+
+/// When a replay is to be deleted: its `ttlSecondsAfterFinished` after it has ended, or after it has failed before it began.
+/// `status` must say so, so that those who wait for the end see it.
+fn due(view: &ObjectView, facts: &ReplayFacts, ttl: Duration, status: &WebhookReplayStatus) -> Option<Timestamp> {
+    let reading = facts.read();
+    let (ended, ttl) = match reading.ended {
+        Some((ended, _)) => (status.completion_time.as_ref().map(|_| ended), ttl),
+        None if reading.started.is_none() => (failed_since(view, status), ttl.max(limits::REPLAY_FAILED_STAY)),
+        None => (None, ttl),
+    };
+    Some(ended?.checked_add(ttl).unwrap_or(Timestamp::MAX))
+}
+
+/// Since when a replay has failed, as its status says. `None` if its present version has not failed.
+fn failed_since(view: &ObjectView, status: &WebhookReplayStatus) -> Option<Timestamp> {
+    let is_failed = view.conditions(&JournalReading::default()).iter().any(|it| it.kind == ConditionType::Failed);
+    let of_this_version =
+        |it: &&v1::Condition| it.type_ == ConditionType::Failed.as_str() && it.observed_generation == view.generation;
+    let told = status.conditions.iter().find(of_this_version).filter(|it| it.status == "True");
+    told.filter(|_| is_failed).map(|condition| condition.last_transition_time.0)
 }
 
 /// Deletes replays that have ended, after their `ttlSecondsAfterFinished`.
@@ -116,13 +138,12 @@ impl ReplayCleanup {
         }
     }
 
-    /// Whether a replay is to be deleted. Its end must be in the status, so that those who wait for it see it.
+    /// Whether a replay is to be deleted.
     fn is_due(&self, view: &ObjectView) -> bool {
         let Facts::Replay(facts) = &view.facts else { return false };
         let Some(ttl) = facts.ttl() else { return false };
-        let Some((ended, _)) = facts.read().ended else { return false };
-        let due = ended.checked_add(ttl).unwrap_or(Timestamp::MAX);
-        due <= self.clock.now() && status(&self.sightings, view).is_some_and(|status| status.completion_time.is_some())
+        let due = status(&self.sightings, view).and_then(|status| due(view, facts, ttl, &status));
+        due.is_some_and(|due| due <= self.clock.now())
     }
 
     async fn delete(&self, Incarnation { key, uid }: &Incarnation) {
@@ -140,5 +161,83 @@ impl ReplayCleanup {
             Ok(Err(error)) => self.access.failed(need, &error),
             Err(_) => self.access.failed(need, &Timeout),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use grapnel_api::ObjectKey;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        catalog::{Age, Applied, Change, ObjectIndex, Options, replay::ReplayEnd},
+        telemetry::metrics::Metrics,
+    };
+
+    const TTL: Duration = Duration::from_secs(600);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    /// The view of a replay whose subscription does not exist.
+    fn view() -> ObjectView {
+        let mut index = ObjectIndex::new(Options::default(), Metrics::new());
+        let object = serde_json::from_value(json!({
+            "apiVersion": "grapnel.dev/v1beta1", "kind": "WebhookReplay",
+            "metadata": { "namespace": "shop", "name": "again", "generation": 1 },
+            "spec": {
+                "subscriptionRef": { "name": "nowhere" }, "select": { "deadLettered": true },
+                "ttlSecondsAfterFinished": TTL.as_secs(),
+            },
+        }));
+        let (key, uid) = (ObjectKey::new("shop", "again"), Some("u".into()));
+        let applied = Applied { key, object: object.unwrap(), source: None, age: Age::default(), uid };
+        index.apply(Change::Replay(Box::new(applied)));
+        index.apply(Change::Synced(true));
+        index.publish().unwrap().objects.iter().find(|view| view.kind == ObjectKind::Replay).unwrap().clone()
+    }
+
+    fn due_of(view: &ObjectView, ttl: Duration, status: &WebhookReplayStatus) -> Option<Timestamp> {
+        let Facts::Replay(facts) = &view.facts else { panic!("not a replay") };
+        due(view, facts, ttl, status)
+    }
+
+    /// The status that the operator writes at a time.
+    fn status_at(view: &ObjectView, now: Timestamp) -> WebhookReplayStatus {
+        serde_json::from_value(view.status(&JournalReading::default(), now, &[])).unwrap()
+    }
+
+    #[test]
+    fn a_replay_that_has_failed_before_it_began_is_deleted_too() {
+        let view = view();
+        let mut status = status_at(&view, at(0));
+        assert_eq!(due_of(&view, TTL, &status), Some(at(600)), "{status:?}");
+        // What it lacks may be applied right after it.
+        let stay = limits::REPLAY_FAILED_STAY;
+        assert_eq!(due_of(&view, Duration::ZERO, &status), Some(at(0).checked_add(stay).unwrap()));
+        status.conditions.iter_mut().for_each(|condition| condition.observed_generation = Some(0));
+        assert_eq!(due_of(&view, TTL, &status), None, "the failure of an earlier version");
+        assert_eq!(due_of(&view, TTL, &WebhookReplayStatus::default()), None, "the status does not say it");
+    }
+
+    #[test]
+    fn a_replay_that_has_ended_is_deleted_when_its_status_says_so() {
+        let view = view();
+        let Facts::Replay(facts) = &view.facts else { panic!("not a replay") };
+        facts.set(ReplayReading { started: Some(at(0)), ..ReplayReading::default() });
+        assert_eq!(due_of(&view, TTL, &status_at(&view, at(0))), None, "it runs");
+        facts.set(ReplayReading {
+            started: Some(at(0)),
+            ended: Some((at(5), ReplayEnd::Completed)),
+            ..ReplayReading::default()
+        });
+        let mut status = WebhookReplayStatus::default();
+        assert_eq!(due_of(&view, TTL, &status), None);
+        status.completion_time = Some(Time(at(5)));
+        assert_eq!(due_of(&view, Duration::ZERO, &status), Some(at(5)));
+        assert_eq!(due_of(&view, TTL, &status), Some(at(605)));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use grapnel_expression::ExpressionError;
+use grapnel_expression::{Expression, ExpressionError};
 use grapnel_journal::StoredEvent;
 use http::{HeaderMap, header::CONTENT_TYPE};
 
@@ -41,6 +41,15 @@ pub fn preview(subscription: &Subscription, event: StoredEvent) -> DeliveryPrevi
     let filter = filter.map(|filter| filter.test(&decoded.inputs(filter, &subscription.endpoint.key)));
     let wanted = admitted && !matches!(filter, Some(Ok(false) | Err(_)));
     DeliveryPreview { admitted, filter, delivery: wanted.then(|| body(subscription, &decoded)) }
+}
+
+/// Whether a filter, such as that of a replay, is true for an event of the subscription's endpoint.
+///
+/// # Errors
+/// Returns an error if the filter fails.
+pub fn admits(filter: &Expression, subscription: &Subscription, event: StoredEvent) -> Result<bool, ExpressionError> {
+    let decoded = DecodedEvent::new(Arc::new(event), subscription.reading.clone());
+    filter.test(&decoded.inputs(filter, &subscription.endpoint.key))
 }
 
 fn body(subscription: &Subscription, decoded: &DecodedEvent) -> Result<DeliveryBody, BuildError> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     catalog::{
-        Applied, Change, Class, Endpoint, ObjectIndex, ObjectKind, Options, Snapshot, Subscription,
+        Applied, Change, Class, Endpoint, ObjectIndex, ObjectKind, Options, Replay, Snapshot, Subscription,
         admission::Admission,
     },
     telemetry::metrics::Metrics,
@@ -52,6 +52,10 @@ impl Configuration {
                     specs.insert((ObjectKind::Subscription, key.clone()), spec);
                     for_rehearsal_subscription(&mut object.spec);
                 }
+                Change::Replay(applied) if class.serves(applied.object.spec.class_name.as_deref()) => {
+                    let Applied { key, object, .. } = &**applied;
+                    specs.insert((ObjectKind::Replay, key.clone()), complete(ObjectKind::Replay, &object.spec));
+                }
                 _ => {}
             }
             index.apply(change);
@@ -75,12 +79,28 @@ impl Configuration {
         self.snapshot.subscription(key)
     }
 
+    /// A replay that compiles.
+    pub(super) fn replay(&self, key: &ObjectKey) -> Option<&Arc<Replay>> {
+        self.snapshot.replays().iter().find(|replay| replay.key == *key)
+    }
+
     /// The endpoint that a subscription names.
     pub(super) fn endpoint_of(&self, key: &ObjectKey) -> Option<ObjectKey> {
         let spec = self.specs.get(&(ObjectKind::Subscription, key.clone()))?;
         let name = spec.pointer("/endpointRef/name")?.as_str()?;
         let namespace = spec.pointer("/endpointRef/namespace").and_then(Value::as_str).unwrap_or(&key.namespace);
         Some(ObjectKey::new(namespace, name))
+    }
+
+    /// A text in the spec of an object.
+    pub(super) fn text(&self, kind: ObjectKind, key: &ObjectKey, pointer: &str) -> Option<&str> {
+        self.specs.get(&(kind, key.clone()))?.pointer(pointer)?.as_str()
+    }
+
+    /// The subscriptions that read an endpoint.
+    pub(super) fn readers(&self, endpoint: &ObjectKey) -> impl Iterator<Item = &ObjectKey> {
+        let subscriptions = self.specs.keys().filter(|(kind, _)| *kind == ObjectKind::Subscription);
+        subscriptions.map(|(_, key)| key).filter(move |key| self.endpoint_of(key).as_ref() == Some(endpoint))
     }
 
     /// Whether an object is defined.

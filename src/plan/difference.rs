@@ -70,6 +70,7 @@ fn changed(kind: ObjectKind, old: &Value, new: &Value) -> Option<Difference> {
     let rehearsed: &[&str] = match kind {
         ObjectKind::Endpoint => &REHEARSED_OF_ENDPOINT,
         ObjectKind::Subscription => &REHEARSED_OF_SUBSCRIPTION,
+        // Its own report says what the change does.
         ObjectKind::Replay => &[],
     };
     let is_rehearsed = |field: &String| {

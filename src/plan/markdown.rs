@@ -1,8 +1,8 @@
 //! A report for a pull request.
 
 use super::{
-    report::{EndpointReport, Report, SubscriptionReport},
-    text::{Finding, of_endpoint, of_example, of_subscription},
+    report::{EndpointReport, ReplayReport, Report, SubscriptionReport},
+    text::{Finding, of_endpoint, of_example, of_replay, of_subscription},
 };
 
 impl Report {
@@ -23,6 +23,11 @@ impl Report {
                 let title = format!("body of {}", change.event.id);
                 text.push_str(&block("diff", std::iter::once(format!("# {title}")).chain(lines)));
             }
+        }
+        for report in &self.replays {
+            let ReplayReport { namespace, name, change, fields, .. } = report;
+            text.push_str(&title("WebhookReplay", namespace, name, change.word(), fields));
+            text.push_str(&findings(&of_replay(report)));
         }
         for note in &self.notes {
             text.push_str(&format!("\n> Note: {note}\n"));

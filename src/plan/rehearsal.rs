@@ -9,7 +9,8 @@ use super::{
     body_diff::diff,
     configuration::Configuration,
     difference::{Difference, DifferenceKind, compare},
-    report::{BodyChange, EndpointReport, Example, Group, Report, SubscriptionReport, Undelivered},
+    replay::{ReplayCount, replay_report},
+    report::{BodyChange, EndpointReport, Example, Group, ReplayReport, Report, SubscriptionReport, Undelivered},
     verdict::{ABSENT, Delivered, Receipt, deliver, receive},
 };
 use crate::catalog::ObjectKind;
@@ -21,6 +22,7 @@ pub struct Rehearsal {
     new: Configuration,
     endpoints: BTreeMap<ObjectKey, EndpointReport>,
     subscriptions: BTreeMap<ObjectKey, SubscriptionReport>,
+    replays: BTreeMap<ObjectKey, ReplayReport>,
     /// The subscriptions to try on the events of each endpoint.
     readers: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
     /// Objects of the new version that do not compile without what they refer to.
@@ -34,15 +36,17 @@ impl Rehearsal {
     /// Compares the versions.
     pub fn new(old: Configuration, new: Configuration) -> Self {
         let differences = compare(&old, &new);
-        let (mut endpoints, mut subscriptions) = (BTreeMap::new(), BTreeMap::new());
+        let (mut endpoints, mut subscriptions, mut replays) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for ((kind, key), difference) in differences {
             match kind {
                 ObjectKind::Endpoint => drop(endpoints.insert(key.clone(), endpoint_report(&key, difference))),
                 ObjectKind::Subscription => {
                     subscriptions.insert(key.clone(), subscription_report(&key, difference));
                 }
-                // It changes no configuration.
-                ObjectKind::Replay => {}
+                ObjectKind::Replay => {
+                    let report = replay_report(&key, difference, &old, &new);
+                    replays.insert(key.clone(), report);
+                }
             }
         }
         let mut rehearsal = Self {
@@ -50,6 +54,7 @@ impl Rehearsal {
             new,
             endpoints,
             subscriptions,
+            replays,
             readers: BTreeMap::new(),
             unknown: BTreeSet::new(),
             assumed: BTreeSet::new(),
@@ -130,16 +135,49 @@ impl Rehearsal {
         }
     }
 
+    /// The replays whose events are to be counted: those that would select events anew, from a live subscription.
+    pub fn replays(&self) -> Vec<ReplayCount> {
+        let counted = self.replays.iter().filter(|(_, report)| report.selects());
+        counted.filter_map(|(key, _)| ReplayCount::of(self.new.replay(key)?, &self.old)).collect()
+    }
+
+    /// Records the events that a replay would select now.
+    pub fn count_replay(&mut self, count: ReplayCount) {
+        if let Some(report) = self.replays.get_mut(count.key()) {
+            report.matches = Some(count.matches());
+        }
+    }
+
+    /// Records that live replays have ended.
+    pub fn ended_replays(&mut self, ended: impl Fn(&ObjectKey) -> bool) {
+        for (key, report) in &mut self.replays {
+            report.ended = (report.change == DifferenceKind::Deleted).then(|| ended(key));
+        }
+    }
+
+    /// The added endpoint that has the path of a deleted one.
+    fn replacement(&self, deleted: &ObjectKey) -> Option<String> {
+        let path = &self.old.endpoint(deleted)?.path;
+        let added = self.endpoints.iter().filter(|(_, report)| report.change == DifferenceKind::Added);
+        let mut added = added.filter_map(|(key, _)| self.new.endpoint(key));
+        added.find(|it| it.path == *path && it.key.namespace == deleted.namespace).map(|it| it.key.to_string())
+    }
+
     /// The result. `backlog` is what each live subscription has not delivered.
-    pub fn finish(self, backlog: &BTreeMap<ObjectKey, Undelivered>) -> Report {
+    pub fn finish(mut self, backlog: &BTreeMap<ObjectKey, Undelivered>) -> Report {
+        self.tell_what_is_left(backlog);
         let names = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let mut notes: Vec<String> = Vec::new();
         if !self.unknown.is_empty() {
             let names = names(&self.unknown);
-            notes.push(format!("not tried, because something that it refers to is not among the files: {names}"));
+            notes.push(format!(
+                "not tried, because a ConfigMap or another object that it refers to is not among the files: {names}"
+            ));
         }
-        if !self.assumed.is_empty() {
-            let names = names(&self.assumed);
+        // What the new version is not tried on needs no assumption about the live one.
+        let assumed: BTreeSet<_> = self.assumed.difference(&self.unknown).cloned().collect();
+        if !assumed.is_empty() {
+            let names = names(&assumed);
             notes.push(format!(
                 "the live version refers to something that the operator does not show, and counts as having accepted its \
                  stored events: {names}"
@@ -150,11 +188,6 @@ impl Rehearsal {
         let endpoints: Vec<_> =
             endpoints.filter(|report| report.change != DifferenceKind::Affected || report.has_effect()).collect();
         let mut subscriptions: Vec<_> = self.subscriptions.into_iter().collect();
-        for (key, report) in &mut subscriptions {
-            if report.change == DifferenceKind::Deleted {
-                report.undelivered = backlog.get(key).copied();
-            }
-        }
         // A reader of a changed endpoint for which nothing changes.
         subscriptions.retain(|(_, report)| report.change != DifferenceKind::Affected || report.has_effect());
         let subscriptions: Vec<_> = subscriptions.into_iter().map(|(_, report)| report).collect();
@@ -164,8 +197,30 @@ impl Rehearsal {
         let by_endpoint = endpoints.iter().any(|it| changed(it.change, it.events, &it.not_rehearsed, it.has_effect()));
         let by_subscription =
             subscriptions.iter().any(|it| changed(it.change, it.events, &it.not_rehearsed, it.has_effect()));
-        let changed = by_endpoint || by_subscription || !self.unknown.is_empty();
-        Report { changed, events: self.events, endpoints, subscriptions, notes }
+        let replays: Vec<_> = self.replays.into_values().collect();
+        let by_replay = replays.iter().any(ReplayReport::has_effect);
+        let changed = by_endpoint || by_subscription || by_replay || !self.unknown.is_empty();
+        Report { changed, events: self.events, endpoints, subscriptions, replays, notes }
+    }
+
+    /// Records what deleted objects leave behind.
+    fn tell_what_is_left(&mut self, backlog: &BTreeMap<ObjectKey, Undelivered>) {
+        for (key, report) in self.subscriptions.iter_mut().filter(|(_, it)| it.change == DifferenceKind::Deleted) {
+            report.undelivered = backlog.get(key).copied();
+            report.drains = self.old.text(ObjectKind::Subscription, key, "/deletionPolicy") == Some("Drain");
+        }
+        let deleted = self.endpoints.iter().filter(|(_, it)| it.change == DifferenceKind::Deleted);
+        let left: Vec<_> = deleted
+            .map(|(key, _)| {
+                let left = self.old.readers(key).filter_map(|reader| backlog.get(reader));
+                (key.clone(), left.fold(Undelivered::default(), |sum, left| sum.with(left)), self.replacement(key))
+            })
+            .collect();
+        for (key, undelivered, replaced_by) in left {
+            if let Some(report) = self.endpoints.get_mut(&key) {
+                (report.undelivered, report.replaced_by) = (Some(undelivered), replaced_by);
+            }
+        }
     }
 }
 
@@ -227,6 +282,8 @@ fn endpoint_report(key: &ObjectKey, difference: Difference) -> EndpointReport {
         accepted: Group::default(),
         type_changed: Group::default(),
         id_changed: Group::default(),
+        undelivered: None,
+        replaced_by: None,
     }
 }
 
@@ -247,5 +304,6 @@ fn subscription_report(key: &ObjectKey, difference: Difference) -> SubscriptionR
         bodies_changed: 0,
         body_change: None,
         undelivered: None,
+        drains: false,
     }
 }

@@ -25,6 +25,8 @@ pub struct Report {
     pub endpoints: Vec<EndpointReport>,
     /// Subscriptions that differ, or whose endpoint does.
     pub subscriptions: Vec<SubscriptionReport>,
+    /// Replays that differ.
+    pub replays: Vec<ReplayReport>,
     /// What limits the result.
     pub notes: Vec<String>,
 }
@@ -53,6 +55,12 @@ pub struct EndpointReport {
     pub type_changed: Group,
     /// Events that would have another id.
     pub id_changed: Group,
+    /// Of a deleted endpoint: what all its live subscriptions leave behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undelivered: Option<Undelivered>,
+    /// Of a deleted endpoint: the added endpoint that has its path, as `namespace/name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<String>,
 }
 
 /// What a changed subscription makes of the stored events.
@@ -89,6 +97,51 @@ pub struct SubscriptionReport {
     /// What a deleted subscription leaves behind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undelivered: Option<Undelivered>,
+    /// Whether a deleted subscription has the deletion policy Drain.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub drains: bool,
+}
+
+/// What a replay would do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplayReport {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What happens to it.
+    pub change: DifferenceKind,
+    /// The fields that differ.
+    pub fields: Vec<String>,
+    /// The name of its subscription.
+    pub subscription: String,
+    /// Whether it only counts events.
+    pub dry_run: bool,
+    /// Whether it queues nothing for now.
+    pub suspended: bool,
+    /// The events that it would select now; absent if that is not known, or if it would select none anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matches: Option<ReplayMatches>,
+    /// Of a deleted replay: whether it has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<bool>,
+}
+
+/// The events that a replay would select now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplayMatches {
+    /// Selected events for which the filter is true.
+    pub matched: u64,
+    /// Of them, those that wait for delivery already.
+    pub waiting: u64,
+    /// Selected events on which the filter fails.
+    pub filter_errors: u64,
+    /// Selected events whose data the filter needs, and that could not be read.
+    pub unread: u64,
+    /// Whether there are more events than a plan looks at.
+    pub is_partial: bool,
 }
 
 /// What a deleted subscription leaves behind.
@@ -99,6 +152,16 @@ pub struct Undelivered {
     pub unsettled: u64,
     /// Dead letters that can no longer be redelivered.
     pub dead_lettered: u64,
+}
+
+impl Undelivered {
+    /// The sum of both.
+    pub(super) fn with(self, other: &Self) -> Self {
+        Self {
+            unsettled: self.unsettled.saturating_add(other.unsettled),
+            dead_lettered: self.dead_lettered.saturating_add(other.dead_lettered),
+        }
+    }
 }
 
 /// The bodies of one event.

@@ -1,6 +1,6 @@
 use bytes::Bytes;
-use grapnel_api::{ObjectKey, WebhookEndpoint, WebhookSubscription};
-use grapnel_journal::StoredEvent;
+use grapnel_api::{ObjectKey, WebhookEndpoint, WebhookReplay, WebhookSubscription};
+use grapnel_journal::{DeliveryState, StoredEvent};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -32,6 +32,14 @@ fn subscription(name: &str, fields: Value) -> Change {
     spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let object = WebhookSubscription::new(name, serde_json::from_value(spec).unwrap());
     Change::Subscription(Box::new(Applied { key: key(name), object, source: None, age: Age::default(), uid: None }))
+}
+
+/// A replay of the subscription `billing`.
+fn replay(name: &str, fields: Value) -> Change {
+    let mut spec = json!({ "subscriptionRef": { "name": "billing" } });
+    spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let object = WebhookReplay::new(name, serde_json::from_value(spec).unwrap());
+    Change::Replay(Box::new(Applied { key: key(name), object, source: None, age: Age::default(), uid: None }))
 }
 
 fn event(sequence: u64, body: &str) -> StoredEvent {
@@ -163,6 +171,117 @@ fn objects_come_and_go() {
 }
 
 #[test]
+fn a_deleted_endpoint_leaves_what_its_subscriptions_have_not_delivered() {
+    let old = || vec![endpoint(json!({ "path": "hooks" })), subscription("billing", json!({}))];
+    let renamed = |path: &str| {
+        let Change::Endpoint(mut applied) = endpoint(json!({ "path": path })) else { unreachable!() };
+        applied.key = key("sales");
+        vec![Change::Endpoint(applied)]
+    };
+    let deleted = |new: Vec<Change>| {
+        let report = plan(old(), new);
+        report.endpoints.into_iter().find(|it| it.change == DifferenceKind::Deleted).unwrap()
+    };
+    let orders = deleted(renamed("hooks"));
+    assert_eq!(orders.undelivered, Some(Undelivered { unsettled: 4, dead_lettered: 2 }));
+    assert_eq!(orders.replaced_by.as_deref(), Some("shop/sales"));
+    assert_eq!(deleted(renamed("elsewhere")).replaced_by, None);
+    let lines = plan(old(), renamed("hooks")).lines().join("\n");
+    assert!(lines.contains("its subscriptions leave 4 events undelivered and 2 dead letters"), "{lines}");
+    assert!(lines.contains("WebhookEndpoint shop/sales takes its path, and begins without events"), "{lines}");
+}
+
+#[test]
+fn a_subscription_with_the_policy_drain_is_deleted_later_and_none_reads_another_endpoint() {
+    let old = vec![endpoint(json!({})), subscription("billing", json!({ "deletionPolicy": "Drain" }))];
+    let report = plan(old, vec![endpoint(json!({}))]);
+    assert!(report.lines().iter().any(|line| line.contains("deletionPolicy is Drain")), "{report:?}");
+    let moved = subscription("billing", json!({ "endpointRef": { "name": "sales" } }));
+    let report = plan(vec![endpoint(json!({})), subscription("billing", json!({}))], vec![endpoint(json!({})), moved]);
+    assert!(report.lines().iter().any(|line| line.contains("endpointRef cannot be changed")), "{report:?}");
+}
+
+/// The report on replays. Of the events 1 to 10 of the subscription, 3 and 4 are dead letters, and 10 is pending.
+fn plan_replays(old: Vec<Change>, new: Vec<Change>) -> Report {
+    let version = |changes: Vec<Change>| {
+        let objects = [endpoint(json!({})), subscription("billing", json!({}))];
+        Configuration::compile(objects.into_iter().chain(changes), &Class::Any)
+    };
+    let mut rehearsal = Rehearsal::new(version(old), version(new));
+    rehearsal.ended_replays(|replay| *replay == key("ended"));
+    for mut count in rehearsal.replays() {
+        for sequence in (1..=10).rev() {
+            let state = match sequence {
+                3 | 4 => DeliveryState::DeadLettered,
+                10 => DeliveryState::Pending,
+                _ => DeliveryState::Settled,
+            };
+            let id = format!("evt_{sequence}");
+            let received = Timestamp::from_second(i64::try_from(sequence).unwrap()).ok();
+            if !count.look(ReplayCandidate { sequence, id: Some(&id), received, state }) {
+                break;
+            }
+        }
+        let (first, last) = count.needs().unwrap_or((1, 0));
+        (first..=last).for_each(|amount| count.judge(&event(amount, &format!(r#"{{"amount":{amount}}}"#))));
+        rehearsal.count_replay(count);
+    }
+    rehearsal.finish(&BTreeMap::new())
+}
+
+#[test]
+fn a_new_replay_says_how_many_events_match_now() {
+    let matches = |fields: Value| {
+        let report = only(plan_replays(Vec::new(), vec![replay("again", fields)]).replays);
+        assert_eq!(report.change, DifferenceKind::Added);
+        report.matches.unwrap()
+    };
+    let of = |matched, waiting, filter_errors| ReplayMatches { matched, waiting, filter_errors, ..Default::default() };
+    assert_eq!(matches(json!({ "select": { "deadLettered": true } })), of(2, 0, 0));
+    assert_eq!(matches(json!({ "select": { "since": "1970-01-01T00:00:08Z" } })), of(3, 1, 0));
+    assert_eq!(matches(json!({ "select": { "until": "1970-01-01T00:00:03Z" } })), of(2, 0, 0));
+    assert_eq!(matches(json!({ "select": { "ids": ["evt_2", "evt_99"] } })), of(1, 0, 0));
+    let filter = "payload.amount > 8 ? payload.absent : payload.amount > 6";
+    assert_eq!(matches(json!({ "select": { "since": "1970-01-01T00:00:00Z" }, "filter": filter })), of(2, 0, 2));
+
+    let with = |fields: Value| plan_replays(Vec::new(), vec![replay("again", fields)]);
+    let report = with(json!({ "select": { "deadLettered": true } }));
+    let text = report.lines().join("\n");
+    assert!(report.changed && text.contains("2 events match now, and would be delivered again"), "{text}");
+    assert!(text.contains("+ WebhookReplay shop/again: added") && report.markdown().contains("`shop/again`"), "{text}");
+    let dry = with(json!({ "select": { "deadLettered": true }, "dryRun": true }));
+    assert!(!dry.changed && dry.lines().join("\n").contains("dry run: 2 events match now"), "{dry:?}");
+    let suspended = with(json!({ "select": { "deadLettered": true }, "suspend": true }));
+    assert!(suspended.lines().join("\n").contains("it is suspended"), "{suspended:?}");
+    let absent = json!({ "select": { "deadLettered": true }, "subscriptionRef": { "name": "next" } });
+    let absent = plan_replays(Vec::new(), vec![subscription("next", json!({})), replay("again", absent)]);
+    assert!(absent.lines().join("\n").contains("shop/next is not live"), "{absent:?}");
+}
+
+#[test]
+fn live_replays_are_compared() {
+    let dead = || json!({ "select": { "deadLettered": true } });
+    assert_eq!(plan_replays(vec![replay("again", dead())], vec![replay("again", dead())]), Report::default());
+    for (name, word, changed) in
+        [("ended", "it has ended: nothing changes", false), ("running", "queues no more events", true)]
+    {
+        let report = plan_replays(vec![replay(name, dead())], Vec::new());
+        let text = report.lines().join("\n");
+        assert!(text.contains(word) && report.changed == changed, "{text}");
+    }
+    let with = |more: Value| {
+        let mut fields = dead();
+        fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        plan_replays(vec![replay("again", dead())], vec![replay("again", fields)])
+    };
+    let kept = with(json!({ "ttlSecondsAfterFinished": 5 }));
+    assert!(!kept.changed && kept.lines().join("\n").contains("it selects no event anew"), "{kept:?}");
+    let other = with(json!({ "filter": "payload.amount == 3" }));
+    assert!(other.lines().join("\n").contains("an API server refuses it"), "{other:?}");
+    assert_eq!(only(other.replays).matches.unwrap().matched, 1);
+}
+
+#[test]
 fn a_shadow_delivers_nothing() {
     let with = |mode: &str| vec![endpoint(json!({})), subscription("billing", json!({ "mode": mode }))];
     let billing = only(plan(with("Deliver"), with("Shadow")).subscriptions);
@@ -194,6 +313,11 @@ fn what_a_rehearsal_does_not_show_is_named() {
             && report.notes[0].contains("WebhookEndpoint shop/orders"),
         "{report:?}"
     );
+    // Both versions lack it: nothing is said of how the live one counts.
+    let with =
+        |name: &str| endpoint(json!({ "schemas": [{ "types": ["*"], "configMapRef": { "name": name, "key": "k" } }] }));
+    let report = plan(vec![with("s")], vec![with("other")]);
+    assert!(report.notes.len() == 1 && report.notes[0].contains("not tried"), "{:?}", report.notes);
 }
 
 /// The operator does not show ConfigMaps: what it has stored counts as accepted by them.

@@ -2,7 +2,7 @@
 
 use super::{
     difference::DifferenceKind,
-    report::{EndpointReport, Example, Group, Report, SubscriptionReport},
+    report::{EndpointReport, Example, Group, ReplayReport, Report, SubscriptionReport, Undelivered},
 };
 
 /// A sentence about an object, with examples.
@@ -65,6 +65,11 @@ impl Report {
                 lines.extend(change.diff.iter().map(|line| format!("      {}", line.signed())));
             }
         }
+        for report in &self.replays {
+            let ReplayReport { namespace, name, change, fields, .. } = report;
+            lines.push(title(*change, "WebhookReplay", namespace, name, fields));
+            lines.extend(of_replay(report).iter().flat_map(finding));
+        }
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         lines.push(self.summary());
         lines
@@ -73,11 +78,14 @@ impl Report {
     /// One sentence about the whole.
     pub(super) fn summary(&self) -> String {
         let tried = number(self.events, "event", "events");
-        if self.endpoints.is_empty() && self.subscriptions.is_empty() {
+        if self.endpoints.is_empty() && self.subscriptions.is_empty() && self.replays.is_empty() {
             return "no change: the files define what is live".into();
         }
         match self.changed {
             false => format!("no change in behaviour: {tried} would be treated as now"),
+            true if self.events == 0 && self.endpoints.is_empty() && self.subscriptions.is_empty() => {
+                "changed; nothing was sent".into()
+            }
             true if self.events == 0 => "changed; no stored event shows the effect".into(),
             true => format!("changed; tried on {tried}, nothing was sent"),
         }
@@ -107,9 +115,30 @@ pub(super) fn number(count: u64, one: &str, several: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { several })
 }
 
+/// What is left behind, as the object of a sentence.
+fn left(left: Undelivered) -> String {
+    format!(
+        "{} undelivered and {} that can no longer be redelivered",
+        number(left.unsettled, "event", "events"),
+        number(left.dead_lettered, "dead letter", "dead letters"),
+    )
+}
+
 /// What there is to say about an endpoint.
 pub(super) fn of_endpoint(report: &EndpointReport) -> Vec<Finding<'_>> {
     let all = number(report.events, "event", "events");
+    let undelivered = report.undelivered.map(|undelivered| {
+        Finding::plain(format!(
+            "its subscriptions leave {}; its stored events can no longer be read or delivered",
+            left(undelivered)
+        ))
+    });
+    let replaced = report.replaced_by.as_ref().map(|other| {
+        Finding::plain(format!(
+            "WebhookEndpoint {other} takes its path, and begins without events: the name of an endpoint cannot be changed"
+        ))
+    });
+    let what_is_left: Vec<_> = undelivered.into_iter().chain(replaced).collect();
     let mut findings: Vec<_> = [
         Finding::of(&report.refused, |count| format!("{count} of {all} would be refused")),
         Finding::of(&report.accepted, |count| format!("{count} of {all} would no longer be refused")),
@@ -123,7 +152,7 @@ pub(super) fn of_endpoint(report: &EndpointReport) -> Vec<Finding<'_>> {
         findings.push(Finding::plain(format!("no effect on {all}")));
     }
     findings.extend(not_rehearsed(&report.not_rehearsed));
-    findings
+    what_is_left.into_iter().chain(findings).collect()
 }
 
 /// What there is to say about a subscription, apart from its bodies.
@@ -131,12 +160,17 @@ pub(super) fn of_subscription(report: &SubscriptionReport) -> Vec<Finding<'_>> {
     let all = number(report.events, "event", "events");
     let SubscriptionReport { delivered_before: before, delivered_after: after, .. } = report;
     let mut findings = Vec::new();
-    if let Some(left) = report.undelivered {
-        findings.push(Finding::plain(format!(
-            "leaves {} undelivered and {} that can no longer be redelivered",
-            number(left.unsettled, "event", "events"),
-            number(left.dead_lettered, "dead letter", "dead letters"),
-        )));
+    if let Some(undelivered) = report.undelivered {
+        findings.push(Finding::plain(format!("leaves {}", left(undelivered))));
+        if report.drains && undelivered.unsettled > 0 {
+            let sentence = "deletionPolicy is Drain: a cluster deletes it after these events are settled";
+            findings.push(Finding::plain(sentence.into()));
+        }
+    }
+    if report.change == DifferenceKind::Changed && report.fields.iter().any(|field| field.starts_with("endpointRef")) {
+        let sentence = "endpointRef cannot be changed: the operator refuses it, and delivers nothing until it is as before; \
+                        create a subscription with another name, and delete this one when its events are delivered";
+        findings.push(Finding::plain(sentence.into()));
     }
     if report.events > 0 {
         findings.push(Finding::plain(match report.change {
@@ -153,6 +187,57 @@ pub(super) fn of_subscription(report: &SubscriptionReport) -> Vec<Finding<'_>> {
     }
     findings.extend(not_rehearsed(&report.not_rehearsed));
     findings
+}
+
+/// What there is to say about a replay.
+pub(super) fn of_replay(report: &ReplayReport) -> Vec<Finding<'static>> {
+    let mut sentences = Vec::new();
+    match report.change {
+        DifferenceKind::Deleted => sentences.push(match (report.ended, report.dry_run) {
+            (Some(true), _) => "it has ended: nothing changes".to_owned(),
+            (_, true) => "it only counts events: nothing changes".to_owned(),
+            _ => "it has not ended: it queues no more events; those that it has queued are still delivered".to_owned(),
+        }),
+        DifferenceKind::Changed if !report.restarts() => sentences.push("it selects no event anew".into()),
+        DifferenceKind::Changed => sentences.push(
+            "only suspend and ttlSecondsAfterFinished can be changed: an API server refuses it; without a cluster it runs \
+             again"
+                .into(),
+        ),
+        DifferenceKind::Added | DifferenceKind::Affected => {}
+    }
+    if report.selects() {
+        sentences.extend(of_matches(report));
+    }
+    if report.suspended && report.change != DifferenceKind::Deleted {
+        sentences.push("it is suspended: it queues nothing until suspend is false".into());
+    }
+    sentences.into_iter().map(Finding::plain).collect()
+}
+
+fn of_matches(report: &ReplayReport) -> Vec<String> {
+    let ReplayReport { namespace, subscription, dry_run, .. } = report;
+    let subscription = format!("WebhookSubscription {namespace}/{subscription}");
+    let Some(found) = &report.matches else {
+        return vec![format!("{subscription} is not live, so it has no events yet")];
+    };
+    let least = if found.is_partial { "at least " } else { "" };
+    let events = number(found.matched, "event", "events");
+    let matched = if found.matched == 1 { "matches" } else { "match" };
+    let mut sentences = vec![match dry_run {
+        true => format!("dry run: {least}{events} {matched} now; nothing would be delivered"),
+        false => format!("{least}{events} {matched} now, and would be delivered again by {subscription}"),
+    }];
+    if found.waiting > 0 && !dry_run {
+        sentences.push(format!("{} of them would be left as they are, because they wait for delivery", found.waiting));
+    }
+    if found.filter_errors > 0 {
+        sentences.push(format!("the filter fails on {}", number(found.filter_errors, "event", "events")));
+    }
+    if found.unread > 0 {
+        sentences.push(format!("{} could not be read for the filter", number(found.unread, "event", "events")));
+    }
+    sentences
 }
 
 fn not_rehearsed(fields: &[String]) -> Option<Finding<'static>> {

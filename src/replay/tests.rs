@@ -250,6 +250,30 @@ async fn dead_letters_are_delivered_again_and_followed_to_their_end() {
 }
 
 #[tokio::test]
+async fn a_replay_of_nothing_knows_that_the_endpoint_has_events_from_before_the_subscription() {
+    let select = json!({ "since": at(0).to_string() });
+    for is_new in [true, false] {
+        let mut stage = Stage::with(Arc::new(MemoryJournal::new(Default::default())), Arc::new(Kept::default()));
+        // An event that only an earlier subscription of the name has received.
+        stage.journal.attach(&Incarnation::of_file(key("other")), &object("in"), Start::Now).await.unwrap();
+        if is_new {
+            stage.append(&["a"], 10).await;
+        }
+        stage.journal.attach(&object("out"), &object("in"), Start::Now).await.unwrap();
+        stage.apply([replay("again", select.clone(), json!({}))]);
+        stage.run().await;
+        assert_eq!((stage.counts("again"), stage.end("again")), (counts(0, 0), Some(ReplayEnd::Completed)));
+        assert_eq!(stage.reading("again").earlier_events, is_new);
+    }
+    let mut stage = Stage::new().await;
+    stage.append(&["a"], 10).await;
+    stage.deliver().await;
+    stage.apply([replay("again", dead_letters(), json!({}))]);
+    stage.run().await;
+    assert_eq!((stage.counts("again"), stage.reading("again").earlier_events), (counts(0, 0), false));
+}
+
+#[tokio::test]
 async fn a_time_range_and_a_filter_select_and_a_dry_run_counts() {
     let mut stage = Stage::new().await;
     for (second, id) in [(0, "a"), (10, "b"), (20, "c"), (30, "d")] {

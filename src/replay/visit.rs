@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use grapnel_api::Incarnation;
 use grapnel_journal::{
-    Journal, JournalError, Redelivered, RedeliveryStep, Selection, Sequence, limits::REDELIVERY_STEP,
+    DeliveryQuery, EventQuery, Journal, JournalError, Redelivered, RedeliveryStep, Selection, Sequence,
+    limits::REDELIVERY_STEP,
 };
 use jiff::Timestamp;
 
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::catalog::{
     Replay, ReplayFacts, ReplayReading, Snapshot, Subscription,
-    replay::{ReplayEnd, ReplayHold},
+    replay::{ReplayCounts, ReplayEnd, ReplayHold},
 };
 
 /// The state of a replay that is not kept: after a restart it begins anew.
@@ -100,6 +101,9 @@ impl Visit {
         };
         match done {
             Ok(_) if reading.is_done() => {
+                if let Some(subscription) = subscription.filter(|_| reading.counts == ReplayCounts::default()) {
+                    reading.earlier_events = has_earlier_events(journal, &consumer, &subscription.endpoint).await;
+                }
                 end(replay, reading, now, ReplayEnd::Completed);
                 Continuation::Later
             }
@@ -217,6 +221,16 @@ impl Visit {
 fn subscription(replay: &Replay, snapshot: &Snapshot, reading: &ReplayReading) -> Option<Incarnation> {
     let known = snapshot.known(&replay.subscription)?;
     (reading.started.is_none() || known.uid == reading.subscription_uid).then_some(known)
+}
+
+/// Whether an endpoint has events from before the start of a subscription. `false` if that cannot be read.
+async fn has_earlier_events(journal: &dyn Journal, consumer: &Incarnation, endpoint: &Incarnation) -> bool {
+    let oldest = journal.events(endpoint, EventQuery { limit: 1, ..EventQuery::default() }).await;
+    let oldest = oldest.ok().and_then(|page| page.events.first().map(|event| event.sequence()));
+    let Some(oldest) = oldest else { return false };
+    let query = DeliveryQuery { state: None, after: oldest.saturating_sub(1), newest_first: false, limit: 1 };
+    let first = journal.deliveries(consumer, query).await;
+    first.is_ok_and(|page| page.deliveries.first().is_none_or(|delivery| delivery.event.sequence() > oldest))
 }
 
 fn begin(replay: &Replay, consumer: &Incarnation, reading: &mut ReplayReading, now: Timestamp) {

@@ -79,14 +79,31 @@ async fn every_path_asks_for_its_own_verb_and_resource() {
         (&format!("{ENDPOINT}/history"), &all[..1]),
         (&format!("{EVENTS}/e1/preview?subscription=shop/billing"), &all[..2]),
         ("/api/v1/objects", &all[2..5]),
-        ("/api/v1/configuration", &all[2..4]),
-        ("/api/v1/configuration?namespace=shop&after=WebhookEndpoint/shop/orders", &all[5..7]),
+        ("/api/v1/configuration", &all[2..5]),
+        ("/api/v1/configuration?namespace=shop&after=WebhookEndpoint/shop/orders", &all[5..]),
         ("/api/v1/objects?namespace=shop", &all[5..]),
     ] {
         assert_eq!(ask(&server, path, "developer").await.status(), StatusCode::OK, "{path}");
         assert_eq!(*std::mem::take(&mut *table.reviewed.lock().unwrap()), *reviewed, "{path}");
     }
     server.end().await;
+}
+
+#[tokio::test]
+async fn the_configuration_says_that_it_leaves_replays_out() {
+    let list = [
+        r#"list webhookendpoints in namespace "shop""#,
+        r#"list webhooksubscriptions in namespace "shop""#,
+        r#"list webhookreplays in namespace "shop""#,
+    ];
+    let path = "/api/v1/configuration?namespace=shop";
+    for (allowed, left_out) in [(&list[..2], true), (&list[..], false)] {
+        let (server, _) = serving(allowed).await;
+        let page: Value = ask(&server, path, "developer").await.json().await.unwrap();
+        let has_replays = page["items"].as_array().unwrap().iter().any(|item| item["kind"] == "WebhookReplay");
+        assert_eq!((page["withoutReplays"] == true, has_replays), (left_out, !left_out), "{page}");
+        server.end().await;
+    }
 }
 
 #[tokio::test]

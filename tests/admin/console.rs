@@ -8,12 +8,16 @@ use grapnel::admin::{
     authz::{Ask, Denied},
     limits::{CONSOLE_LIST, CONSOLE_PAYLOAD_BYTES, CONSOLE_TAILS},
 };
-use grapnel_journal::{Claim, Failure, Journal, Settlement, Start};
+use grapnel::catalog::index::{Age, Applied, Change};
+use grapnel_api::{ObjectKey, WebhookReplay, WebhookSubscription};
+use grapnel_delivery::breaker::OpenCircuit;
+use grapnel_journal::{Claim, Failure, Journal, Settlement, SkipReason, Start};
 use grapnel_test_support::PATIENCE;
 use reqwest::{RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Server, arrival, billing, now, orders, start, with_deliveries};
+use super::{Server, arrival, billing, now, orders, start, start_with_objects, with_deliveries};
 
 const OVERVIEW: &str = "/";
 const ENDPOINT: &str = "/console/endpoints/shop/orders";
@@ -152,6 +156,9 @@ async fn the_overview_tells_what_needs_attention() {
     for wrong in ["/?page=0", "/?page=x", "/?colour=red", "/?namespace=a&namespace=b"] {
         server.page(wrong, StatusCode::BAD_REQUEST).await;
     }
+    assert!(other.contains("Namespace <bdi>other</bdi> has no objects"), "{other}");
+    let invalid = server.page("/?namespace=A_B", StatusCode::BAD_REQUEST).await;
+    assert!(invalid.contains("is not a valid name of a namespace"), "{invalid}");
     server.end().await;
 }
 
@@ -183,7 +190,7 @@ async fn lists_are_paged_and_filtered() {
         (found.status(), &found.headers()["location"]),
         (StatusCode::SEE_OTHER, &format!("{ENDPOINT}/event?id=e%2F1").parse().unwrap())
     );
-    for wrong in ["after=x", "state=gone", "colour=red", "queued=x"] {
+    for wrong in ["after=x", "state=gone", "colour=red"] {
         server.page(&format!("{SUBSCRIPTION}?{wrong}"), StatusCode::BAD_REQUEST).await;
     }
     server.end().await;
@@ -303,6 +310,12 @@ async fn redelivery_takes_a_dry_run_and_a_form_of_this_console() {
     let done = send(&all).await;
     assert!(done.contains("1 event queued for redelivery.") && done.contains("role=\"status\""), "{done}");
     assert_eq!(dead().await, 0);
+    // What a stranger's link claims is not shown.
+    let claims = "queued=777&hastened=0&skipped=0&gone=0&probed=0&at=1769860800000";
+    for forged in [claims.to_owned(), format!("{claims}&seal={}", "0".repeat(64)), "queued=x".into()] {
+        let page = server.page(&format!("{SUBSCRIPTION}?{forged}"), StatusCode::OK).await;
+        assert!(!page.contains("777") && !page.contains("role=\"status\""), "{page}");
+    }
     let preview = send(&[("select", "events"), ("id", "e0"), ("id", "e2"), ("id", "gone")]).await;
     assert!(
         preview.contains("1 event, with attempts") && preview.contains("1 event removed after retention"),
@@ -312,6 +325,179 @@ async fn redelivery_takes_a_dry_run_and_a_form_of_this_console() {
     assert!(server.page(&order, StatusCode::OK).await.contains("Redeliver selected"), "its address leads back");
     let absent = order.replace("billing", "nothing");
     read(server.form(&absent, &fields).send().await.unwrap(), StatusCode::NOT_FOUND).await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_page_of_what_does_not_exist_says_what_to_do() {
+    let server = start(Access::LoopbackOnly).await;
+    with_deliveries(&server).await;
+    for (path, words) in [
+        ("/console/endpoints/shop/gone", ["There is no WebhookEndpoint <bdi>shop/gone</bdi>", "deleted endpoint"]),
+        (
+            "/console/subscriptions/shop/gone",
+            ["There is no WebhookSubscription <bdi>shop/gone</bdi>", "page of the endpoint"],
+        ),
+        ("/console/subscriptions/shop/gone/yaml", ["There is no WebhookSubscription", "page of the endpoint"]),
+        ("/console/replays/shop/gone", ["There is no WebhookReplay <bdi>shop/gone</bdi>", "ttlSecondsAfterFinished"]),
+    ] {
+        let page = server.page(path, StatusCode::NOT_FOUND).await;
+        assert!(words.iter().all(|word| page.contains(word)), "{words:?}: {page}");
+        assert!(page.contains("href=\"/?namespace=shop\"") && page.contains("deleted or renamed"), "{page}");
+    }
+    for page in ["event", "payload"] {
+        let page = server.page(&format!("{ENDPOINT}/{page}?id=gone"), StatusCode::NOT_FOUND).await;
+        assert!(page.contains("has no event <bdi>gone</bdi>") && page.contains("retention"), "{page}");
+        assert!(page.contains(&format!("href=\"{ENDPOINT}\"")), "{page}");
+    }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn an_event_that_waits_for_the_circuit_says_so_and_the_receiver_is_probed_on_request() {
+    let server = start(Access::LoopbackOnly).await;
+    with_deliveries(&server).await;
+    let resume = format!("{SUBSCRIPTION}/resume");
+    let closed = server.page(SUBSCRIPTION, StatusCode::OK).await;
+    assert!(!closed.contains("Probe the receiver") && !closed.contains("waits for the circuit"), "{closed}");
+    let circuit = OpenCircuit { since: now(), failures: 5, next_probe: now() + Duration::from_secs(90) };
+    server.facts().circuit(Some(circuit));
+    let open = server.page(SUBSCRIPTION, StatusCode::OK).await;
+    // One is due before the probe, and one is pending.
+    assert_eq!(open.matches("waits for the circuit (probe ").count(), 2, "{open}");
+    assert!(open.contains("in 90s") && open.contains("Probe the receiver now"), "{open}");
+    let event = server.page(&format!("{ENDPOINT}/event?id=e1"), StatusCode::OK).await;
+    assert!(event.contains("waits for the circuit"), "{event}");
+
+    let facts = server.facts();
+    let is_requested = || facts.probe_requested().now_or_never().is_some();
+    assert!(!is_requested());
+    let forged = server.form(&resume, &[("csrf", &"0".repeat(64))]).send().await.unwrap();
+    read(forged, StatusCode::FORBIDDEN).await;
+    let other = server.form(&resume, &[("csrf", hidden(&open, "csrf"))]).header("origin", "http://attacker.example");
+    read(other.send().await.unwrap(), StatusCode::FORBIDDEN).await;
+    assert!(!is_requested(), "nothing was done");
+    let done = server.form(&resume, &[("csrf", hidden(&open, "csrf"))]).send().await.unwrap();
+    let done = read(done, StatusCode::OK).await;
+    assert!(done.contains("The receiver is probed") && done.contains("1 due now"), "{done}");
+    assert!(is_requested());
+    assert!(server.page(&resume, StatusCode::OK).await.contains("Deliveries"), "its address leads back");
+    server.end().await;
+}
+
+fn changed<T: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value) -> Box<Applied<T>> {
+    let metadata = json!({ "namespace": "shop", "name": name, "generation": 1 });
+    let object = json!({ "apiVersion": "grapnel.dev/v1beta1", "kind": kind, "metadata": metadata, "spec": spec });
+    let (key, object) = (ObjectKey::new("shop", name), serde_json::from_value(object).unwrap());
+    Box::new(Applied { key, object, source: None, age: Age(None, 9), uid: None })
+}
+
+fn replay(name: &str, spec: Value) -> Change {
+    Change::Replay(changed::<WebhookReplay>("WebhookReplay", name, spec))
+}
+
+#[tokio::test]
+async fn a_replay_has_a_page_and_a_dry_run_looks_like_one() {
+    let spec = json!({
+        "subscriptionRef": { "name": "billing" }, "select": { "ids": [HOSTILE, "e1"] }, "filter": "payload.total > 5",
+        "rate": { "requests": 100, "per": "2s" }, "suspend": true, "ttlSecondsAfterFinished": 60,
+    });
+    let counting = json!({
+        "subscriptionRef": { "name": "billing" }, "select": { "since": "2026-01-31T00:00:00Z" }, "dryRun": true,
+    });
+    let stray = json!({ "subscriptionRef": { "name": "nowhere" }, "select": { "deadLettered": true } });
+    let more = vec![replay("some", spec), replay("counting", counting), replay("stray", stray)];
+    let server = start_with_objects(Access::LoopbackOnly, more).await;
+    let page = server.page("/console/replays/shop/some", StatusCode::OK).await;
+    for word in [
+        "href=\"/console/subscriptions/shop/billing\"",
+        "2 events: ",
+        "payload.total &gt; 5",
+        "100 events per ",
+        "2s",
+        "60 s after its end",
+        "Filter errors",
+        "Waited already",
+        "Accepted",
+        "Conditions and YAML",
+    ] {
+        assert!(page.contains(word), "{word} is not in {page}");
+    }
+    assert!(!page.contains("dry run") && !page.contains("Dry run: it counts"), "{page}");
+    let dry = server.page("/console/replays/shop/counting", StatusCode::OK).await;
+    assert!(dry.contains("Dry run: it counts") && dry.contains("dry run</span>"), "{dry}");
+    assert!(!dry.contains("Queued") && dry.contains("since <time"), "{dry}");
+    let failed = server.page("/console/replays/shop/stray", StatusCode::OK).await;
+    assert!(failed.contains("SubscriptionNotFound") && failed.contains("does not exist in namespace shop"), "{failed}");
+    let yaml = server.page("/console/replays/shop/some/yaml", StatusCode::OK).await;
+    assert!(yaml.contains("kind: WebhookReplay") && yaml.contains("ttlSecondsAfterFinished: 60"), "{yaml}");
+
+    let overview = server.page(OVERVIEW, StatusCode::OK).await;
+    let link = |name: &str| format!("href=\"/console/replays/shop/{name}\"");
+    assert!(["again", "some", "counting", "stray"].iter().all(|name| overview.contains(&link(name))), "{overview}");
+    assert_eq!(overview.matches("dry run</span>").count(), 1, "{overview}");
+    let subscription = server.page(SUBSCRIPTION, StatusCode::OK).await;
+    assert!(["again", "some", "counting"].iter().all(|name| subscription.contains(&link(name))), "{subscription}");
+    assert!(!subscription.contains(&link("stray")), "{subscription}");
+    server.page("/console/replays/shop/some?x=y", StatusCode::BAD_REQUEST).await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_shadow_shows_what_it_would_send() {
+    let shadow = json!({
+        "endpointRef": { "name": "orders" }, "target": { "url": "https://billing.example/hook" }, "mode": "Shadow",
+        "transform": "{'number': payload.n}",
+    });
+    let billing_next = changed::<WebhookSubscription>("WebhookSubscription", "billing", shadow);
+    let server = start_with_objects(Access::LoopbackOnly, vec![Change::Subscription(billing_next)]).await;
+    server.journal.attach(&billing(), &orders(), Start::Now).await.unwrap();
+    let body = |n: usize| format!(r#"{{"n":{n}}}"#);
+    server.append((0..5).map(|n| arrival(&format!("e{n}"), "t", now(), None, body(n).as_bytes())).collect()).await;
+    server.journal.claim(&billing(), Claim::new(5, now())).await.unwrap();
+    let skipped = |sequence| (sequence, Settlement::Skipped { reason: SkipReason::Shadow, time: now() });
+    server.journal.settle(&billing(), (1..=5).map(skipped).collect()).await.unwrap();
+    server.facts().shadowed();
+    let page = server.page(SUBSCRIPTION, StatusCode::OK).await;
+    assert!(page.contains("1 event would have been sent; 0 failed"), "{page}");
+    for n in [4, 3, 2] {
+        assert!(page.contains(&format!("&quot;number&quot;: {n}")), "{n} is not in {page}");
+    }
+    assert!(!page.contains("&quot;number&quot;: 1"), "the newest only: {page}");
+    server.end().await;
+    let server = start(Access::LoopbackOnly).await;
+    let page = server.page(SUBSCRIPTION, StatusCode::OK).await;
+    assert!(!page.contains("What would be sent") && !page.contains("Mode Shadow"), "{page}");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn links_keep_the_namespace_of_a_person_who_may_see_one_only() {
+    const LIST: &[&str] = &[
+        EVENTS,
+        DELIVERIES,
+        r#"list webhookendpoints in namespace "shop""#,
+        r#"list webhooksubscriptions in namespace "shop""#,
+        r#"list webhookreplays in namespace "shop""#,
+        r#"get webhookreplays "again" in namespace "shop""#,
+    ];
+    let server = in_a_cluster(LIST).await;
+    let home = r#"<a href="/?namespace=shop">Grapnel</a>"#;
+    for path in
+        ["/?namespace=shop", ENDPOINT, &format!("{ENDPOINT}/event?id=e1"), SUBSCRIPTION, "/console/replays/shop/again"]
+    {
+        let page = as_dana(&server, path, StatusCode::OK).await;
+        assert!(page.contains(home) && !page.contains("href=\"/\""), "{path}: {page}");
+    }
+    // So do errors.
+    let refused = as_dana(&server, &format!("{ENDPOINT}/yaml"), StatusCode::FORBIDDEN).await;
+    assert!(refused.contains(home), "{refused}");
+    let invalid = as_dana(&server, &format!("{ENDPOINT}?colour=red"), StatusCode::BAD_REQUEST).await;
+    assert!(invalid.contains(home), "{invalid}");
+    server.end().await;
+    let server = start(Access::LoopbackOnly).await;
+    let page = server.page(ENDPOINT, StatusCode::OK).await;
+    assert!(page.contains(r#"<a href="/">Grapnel</a>"#) && page.contains("href=\"/?namespace=shop\""), "{page}");
     server.end().await;
 }
 

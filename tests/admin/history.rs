@@ -18,14 +18,19 @@ async fn the_configuration_has_every_spec_and_the_version() {
     let seen: Vec<_> =
         page["items"].as_array().unwrap().iter().map(|it| (it["name"].as_str().unwrap(), &it["inUse"])).collect();
     let (yes, no) = (json!(true), json!(false));
-    assert_eq!(seen, [("locked", &no), ("orders", &yes), ("billing", &yes), ("lost", &no)]);
+    assert_eq!(seen, [("locked", &no), ("orders", &yes), ("billing", &yes), ("lost", &no), ("again", &yes)]);
     assert_eq!(page["items"][1]["spec"], json!({ "verification": { "none": {} } }));
     assert_eq!(page["items"][2]["spec"]["target"]["url"], "https://billing.example/hook");
+    let again = &page["items"][4];
+    assert_eq!((&again["spec"]["select"], &again["ended"]), (&json!({ "deadLettered": true }), &no));
+    assert_eq!(page["withoutReplays"], json!(null));
     let rest = server.json("/api/v1/configuration?after=WebhookEndpoint/shop/orders", StatusCode::OK).await;
-    assert_eq!(rest["items"].as_array().unwrap().len(), 2);
+    assert_eq!(rest["items"].as_array().unwrap().len(), 3);
+    let last = server.json("/api/v1/configuration?after=WebhookSubscription/shop/lost", StatusCode::OK).await;
+    assert_eq!(last["items"].as_array().unwrap().len(), 1);
     let other = server.json("/api/v1/configuration?namespace=other", StatusCode::OK).await;
     assert_eq!(other["items"], json!([]));
-    for wrong in ["after=7", "after=Secret/a/b", "after=WebhookEndpoint/a", "limit=3"] {
+    for wrong in ["after=7", "after=Secret/a/b", "after=WebhookEndpoint/a", "limit=3", "namespace=A_B"] {
         server.json(&format!("/api/v1/configuration?{wrong}"), StatusCode::BAD_REQUEST).await;
     }
     server.end().await;

@@ -80,13 +80,26 @@ async fn start_with(options: AdminOptions) -> Server {
     start_before(options, |journal| journal).await
 }
 
+/// With more objects.
+async fn start_with_objects(access: Access, more: Vec<Change>) -> Server {
+    start_of(AdminOptions { access, guarded_metrics: false }, more, |journal| journal).await
+}
+
 /// With something in front of the journal.
 async fn start_before(options: AdminOptions, front: impl FnOnce(Arc<dyn Journal>) -> Arc<dyn Journal>) -> Server {
+    start_of(options, Vec::new(), front).await
+}
+
+async fn start_of(
+    options: AdminOptions,
+    more: Vec<Change>,
+    front: impl FnOnce(Arc<dyn Journal>) -> Arc<dyn Journal>,
+) -> Server {
     let directory = tempfile::tempdir().unwrap();
     let journal = Arc::new(open_journal(directory.path()));
     let metrics = Metrics::new();
     let mut index = ObjectIndex::new(Options::default(), metrics.clone());
-    for change in changes() {
+    for change in changes().into_iter().chain(more) {
         index.apply(change);
     }
     let published = index.publish().unwrap();

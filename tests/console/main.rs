@@ -41,6 +41,11 @@ const ANSWER: &str = "<b>out of stock</b>";
 
 impl Shop {
     async fn open() -> Self {
+        Self::open_with("").await
+    }
+
+    /// The same with more objects, in whose text `RECEIVER` is the URL of the receiver.
+    async fn open_with(more: &str) -> Self {
         let works = Arc::new(AtomicBool::new(false));
         let now = Arc::clone(&works);
         let receiver = Receiver::setup().respond(move |_| {
@@ -49,7 +54,7 @@ impl Shop {
         });
         let receiver = receiver.await;
         let home = Home::new();
-        home.write("shop.yaml", &manifests(&receiver.url));
+        home.write("shop.yaml", &(manifests(&receiver.url) + &more.replace("RECEIVER", &receiver.url)));
         let grapnel = home.start();
         Self { grapnel, receiver, works, _home: home }
     }

@@ -131,3 +131,70 @@ async fn it_is_read_and_used_without_script() {
     shop.until_dead(0).await;
     browser.assert_confined_to(&shop.grapnel.admin).await;
 }
+
+/// A subscription whose circuit opens at the first failure, one in mode Shadow, and a replay that only counts.
+const MORE: &str = "---
+apiVersion: grapnel.dev/v1beta1
+kind: WebhookSubscription
+metadata: { namespace: shop, name: held }
+spec:
+  endpointRef: { name: orders }
+  target: { url: 'RECEIVER/held' }
+  retry: { initialDelay: 1s, maxDelay: 1s }
+  circuitBreaker: { failures: 1, cooldown: 1h }
+---
+apiVersion: grapnel.dev/v1beta1
+kind: WebhookSubscription
+metadata: { namespace: shop, name: next }
+spec:
+  endpointRef: { name: orders }
+  mode: Shadow
+  transform: \"{'sum': payload.order.total}\"
+  target: { url: 'RECEIVER/next' }
+---
+apiVersion: grapnel.dev/v1beta1
+kind: WebhookReplay
+metadata: { namespace: shop, name: counting }
+spec:
+  subscriptionRef: { name: billing }
+  select: { since: 2026-01-01T00:00:00Z }
+  filter: payload.order.total > 5
+  dryRun: true
+";
+
+#[tokio::test]
+async fn a_held_event_is_probed_and_replays_and_shadows_are_shown() {
+    let shop = Shop::open_with(MORE).await;
+    shop.send("ord-1", "order.created").await;
+    let mut browser = Browser::start().await;
+    let page = |path: &str| format!("{}{path}", shop.grapnel.admin);
+    browser.goto(&page("/console/subscriptions/shop/held")).await;
+    browser.reload_until("waits for the circuit (probe in").await;
+    browser.assert_usable().await;
+    shop.works.store(true, SeqCst);
+    browser.button("Probe the receiver now").await;
+    browser.see("The receiver is probed").await;
+    browser.reload_until("circuit closed").await;
+    let log = shop.grapnel.log();
+    let line = log.lines().find(|line| line.contains("a probe of the receiver was requested")).expect("it is logged");
+    assert!(line.contains("a client on this machine"), "it is told who asked: {line}");
+
+    browser.goto(&page("/console/subscriptions/shop/next")).await;
+    let shadow = browser.see("What would be sent").await;
+    assert!(shadow.contains("1 event would have been sent") && shadow.contains("\"sum\": 1999"), "{shadow}");
+    browser.assert_usable().await;
+
+    browser.link("shop").await;
+    browser.link("shop/counting").await;
+    let replay = browser.see("Dry run: it counts").await;
+    assert!(replay.contains("payload.order.total > 5") && replay.contains("Conditions"), "{replay}");
+    browser.assert_usable().await;
+    browser.assert_confined_to(&shop.grapnel.admin).await;
+
+    // A link to what does not exist any more.
+    assert_eq!(browser.goto(&page("/console/subscriptions/shop/gone")).await, Some(404));
+    browser.see("There is no WebhookSubscription shop/gone").await;
+    browser.assert_usable().await;
+    browser.link("Objects in namespace shop").await;
+    browser.see("Overview").await;
+}

@@ -121,7 +121,13 @@ async fn without_a_plan_the_exit_code_is_1() {
         assert!(output.stdout.is_empty() && stderr.contains(part), "{part} is not in {stderr}");
     };
     failed(plan(&grapnel, Path::new("/nowhere"), &[]), "cannot read /nowhere");
-    failed(plan(&grapnel, &home.manifests(), &["--last", "0"]), "--last");
+    for number in ["--last=0", "--last=-1", "--last=100001"] {
+        failed(plan(&grapnel, &home.manifests(), &[number]), "must be a number from 1 to 100000");
+    }
+    failed(plan(&grapnel, &home.manifests(), &["--last", "-1"]), "must be a number from 1 to 100000");
+    failed(plan(&grapnel, &home.manifests(), &["--since", "9000-01-01T00:00:00Z"]), "is in the future");
+    failed(plan(&grapnel, &home.manifests(), &["--namespace", "A_B"]), "must be the name of a namespace");
+    failed(plan(&grapnel, &home.manifests(), &["--namespace", "hub"]), "other namespaces than --namespace hub: shop");
     failed(plan(&grapnel, &home.manifests(), &["--since", "yesterday"]), "must be a time");
     let wrong = Home::new();
     wrong.write("a.yaml", &subscription("a", &receiver.url, "  filter: payload.n >\n"));
@@ -132,6 +138,8 @@ async fn without_a_plan_the_exit_code_is_1() {
     for (answer, part) in [
         (r#"{"version":"9.9.9","items":[]}"#, "the operator has 9.9.9"),
         (r#"{"items":[]}"#, "the operator has an unknown one"),
+        ("<html>Welcome!</html>", "not as an admin server of Grapnel does"),
+        (r#"{"status":"ok"}"#, "not as an admin server of Grapnel does"),
     ] {
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = other.local_addr().unwrap();
@@ -145,6 +153,99 @@ async fn without_a_plan_the_exit_code_is_1() {
         failed(plan_at(&format!("http://{address}"), &home.manifests(), &[]), part);
         served.join().unwrap();
     }
+    // The server for webhooks answers in the form of Grapnel.
+    failed(plan_at(&grapnel.webhooks, &home.manifests(), &[]), "is not an admin server of Grapnel");
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_named_in_time() {
+    let home = Home::new();
+    home.write("all.yaml", &endpoint(""));
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let began = std::time::Instant::now();
+    let output = plan_at(&url, &home.manifests(), &[]);
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("has not answered within 10 seconds") && stderr.contains("--admin-url"), "{stderr}");
+    assert!(output.status.code() == Some(1) && began.elapsed() < std::time::Duration::from_secs(40), "{stderr}");
+}
+
+fn replay(name: &str, more: &str) -> String {
+    format!(
+        "apiVersion: grapnel.dev/v1beta1\nkind: WebhookReplay\nmetadata: {{ name: {name}, namespace: shop }}\nspec:\n  \
+         subscriptionRef: {{ name: a }}\n{more}---\n"
+    )
+}
+
+#[tokio::test]
+async fn replays_of_the_files_are_tried_and_those_of_the_operator_are_compared() {
+    let receiver = Receiver::start().await;
+    let (home, grapnel) = with_history(&receiver).await;
+    let live = [
+        endpoint(""),
+        subscription("a", &receiver.url, "  filter: payload.n > 3\n"),
+        subscription("b", &receiver.url, ""),
+    ];
+    let changed = Home::new();
+    let filtered = replay("filtered", "  select: { since: 2026-01-01T00:00:00Z }\n  filter: payload.n > 8\n");
+    let dry = replay("dry", "  select: { ids: [evt-1, evt-2, evt-11] }\n  dryRun: true\n");
+    changed.write("all.yaml", &[&live[..], &[filtered, dry]].concat().concat());
+    let output = plan(&grapnel, &changed.manifests(), &[]);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{shown}{}", text(&output.stderr));
+    for line in [
+        "+ WebhookReplay shop/filtered: added",
+        "2 events match now, and would be delivered again by WebhookSubscription shop/a",
+        "+ WebhookReplay shop/dry: added",
+        "dry run: 2 events match now; nothing would be delivered",
+        "changed; nothing was sent",
+    ] {
+        assert!(shown.contains(line), "{line} is not in {shown}");
+    }
+    assert_eq!(receiver.rest().len(), 17, "nothing was sent");
+
+    // One that runs and is removed.
+    let slow = replay("slow", "  select: { since: 2026-01-01T00:00:00Z }\n  rate: { requests: 1, per: 1h }\n");
+    home.write("all.yaml", &[&live[..], &[slow]].concat().concat());
+    let matched = async || (grapnel.status("WebhookReplay", "slow").await["matched"].as_u64() > Some(0)).then_some(());
+    grapnel.eventually("the replay runs", matched).await;
+    changed.write("all.yaml", &live.concat());
+    let output = plan(&grapnel, &changed.manifests(), &[]);
+    let shown = text(&output.stdout);
+    assert!(shown.contains("- WebhookReplay shop/slow: deleted") && shown.contains("it has not ended"), "{shown}");
+    assert_eq!(output.status.code(), Some(2), "{shown}");
+}
+
+#[tokio::test]
+async fn objects_of_another_class_or_namespace_are_left_alone() {
+    let receiver = Receiver::start().await;
+    let home = Home::new();
+    let other = endpoint("").replace("name: in, namespace: shop", "name: other, namespace: hub");
+    let of_a_class = endpoint("  className: web\n").replace("name: in,", "name: web,");
+    let all = [endpoint(""), subscription("a", &receiver.url, ""), other, of_a_class.clone()];
+    home.write("all.yaml", &all.concat());
+    let grapnel = home.start();
+    let files = Home::new();
+    files.write("all.yaml", &of_a_class);
+    let output = plan(&grapnel, &files.manifests(), &["--class", "web"]);
+    let shown = text(&output.stdout);
+    assert!(shown.contains("+ WebhookEndpoint shop/web: added") && !shown.contains("deleted"), "{shown}");
+    assert!(shown.contains("3 live objects have another class than --class web"), "{shown}");
+    files
+        .write("all.yaml", &[of_a_class, endpoint(""), subscription("a", &receiver.url, "  suspend: true\n")].concat());
+    let output = plan(&grapnel, &files.manifests(), &["--namespace", "shop"]);
+    let shown = text(&output.stdout);
+    assert!(shown.contains("shop/a: suspend") && !shown.contains("hub/other"), "{shown}{}", text(&output.stderr));
+    // An endpoint of another namespace is not read.
+    let reader = subscription("b", &receiver.url, "").replace("{ name: in }", "{ name: other, namespace: hub }");
+    files.write("reader.yaml", &reader);
+    let output = plan(&grapnel, &files.manifests(), &["--namespace", "shop"]);
+    let shown = text(&output.stdout);
+    assert!(
+        shown.contains("in another namespace than --namespace: WebhookSubscription shop/b"),
+        "{shown}{}",
+        text(&output.stderr)
+    );
 }
 
 /// A subscription in mode Shadow, as a person sees it.

@@ -83,8 +83,8 @@ pub struct WebhookReplaySpec {
     #[schemars(extend("default" = false))]
     pub suspend: Option<bool>,
 
-    /// Seconds after the end, complete or failed, at which the operator deletes the object. By default it stays. Without
-    /// a cluster it has no effect.
+    /// Seconds after the end, complete or failed, at which the operator deletes the object. By default it stays. A replay
+    /// that fails before it begins stays for at least a minute. Without a cluster it has no effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = fields::REPLAY_TTL_SECONDS))]
     pub ttl_seconds_after_finished: Option<u32>,
@@ -203,6 +203,9 @@ pub struct ReplayPosition {
     /// Whether every selected event has been examined.
     #[serde(default)]
     pub examined: bool,
+    /// True if nothing was selected and the endpoint has events from before the start of the subscription.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier_events: Option<bool>,
     /// The sequences of the matched events that are not queued yet, such as `7,9-12`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unqueued: Option<String>,

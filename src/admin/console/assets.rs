@@ -51,7 +51,7 @@ pub(super) static ICON: LazyLock<Asset> =
 /// `GET /console/assets/{file}`
 pub(super) async fn show(Path(file): Path<String>) -> Response {
     let Some(asset) = [&STYLE, &SCRIPT, &ICON].into_iter().find(|asset| asset.file == file) else {
-        return layout::problem(&Problem::not_found("there is no such file"));
+        return layout::problem(&Problem::not_found("there is no such file"), layout::Home::default());
     };
     let mut response = asset.bytes.into_response();
     layout::protect(response.headers_mut());

@@ -19,25 +19,46 @@ impl FormKey {
     }
 }
 
-/// Tells this use of a key from every other one.
-const PURPOSE: &[u8] = b"grapnel console form\0";
+/// Tell each use of a key from every other one.
+const FORM: &[u8] = b"grapnel console form\0";
+const NOTICE: &[u8] = b"grapnel console notice\0";
 
 /// The token in the forms of a caller; empty if there is no key. Its key is what only the caller and the replicas know: the
 /// caller's bearer token, so that a form of one replica may be sent to another one. A caller without a bearer token is on
 /// the machine of one process, and gets the key of that.
 pub(super) fn token(key: Option<&FormKey>, caller: &Caller) -> String {
+    mac(key, caller, FORM, &[])
+}
+
+/// The seal of a text that this console wrote for a caller; empty if there is no key.
+pub(super) fn seal(key: Option<&FormKey>, caller: &Caller, text: &str) -> String {
+    mac(key, caller, NOTICE, text.as_bytes())
+}
+
+/// Whether this console wrote a text for a caller.
+pub(super) fn is_sealed(key: Option<&FormKey>, caller: &Caller, text: &str, shown: &str) -> bool {
+    is_same(&seal(key, caller, text), shown)
+}
+
+fn is_same(expected: &str, shown: &str) -> bool {
+    !expected.is_empty() && bool::from(expected.as_bytes().ct_eq(shown.as_bytes()))
+}
+
+fn mac(key: Option<&FormKey>, caller: &Caller, purpose: &[u8], text: &[u8]) -> String {
     let secret = caller.token().map(str::as_bytes).or(key.map(|FormKey(key)| key.as_slice()));
     let mac = secret.and_then(|secret| Hmac::<Sha256>::new_from_slice(secret).ok());
     mac.map_or_else(String::new, |mac| {
-        let mac = mac.chain_update(PURPOSE).chain_update(caller.name.as_bytes());
+        // The length keeps a name and a text apart.
+        let name = caller.name.as_bytes();
+        let mac =
+            mac.chain_update(purpose).chain_update(name.len().to_be_bytes()).chain_update(name).chain_update(text);
         hex::encode(mac.finalize().into_bytes())
     })
 }
 
 /// Checks the token of a form.
 pub(super) fn check(key: Option<&FormKey>, caller: &Caller, shown: &str) -> Result<(), Problem> {
-    let expected = token(key, caller);
-    if !expected.is_empty() && bool::from(expected.as_bytes().ct_eq(shown.as_bytes())) {
+    if is_same(&token(key, caller), shown) {
         return Ok(());
     }
     Err(Problem::forbidden(
@@ -84,6 +105,21 @@ mod tests {
         assert!(check(Some(&key), &renewed, &shown).is_err());
         assert!(check(Some(&key), &Caller::named("eve", Some("secret")), &shown).is_err());
         assert!(check(Some(&key), &Caller::named("dana", None), &shown).is_err());
+    }
+
+    #[test]
+    fn a_seal_is_of_one_text_and_one_caller() {
+        let (key, other) = (FormKey([1; 32]), FormKey([2; 32]));
+        let (dana, eve) = (Caller::named("dana", None), Caller::named("eve", None));
+        let seal = seal(Some(&key), &dana, "/s?queued=3");
+        let is_sealed = |key, caller, text, shown| is_sealed(key, caller, text, shown);
+        assert!(is_sealed(Some(&key), &dana, "/s?queued=3", &seal));
+        assert!(!is_sealed(Some(&key), &dana, "/s?queued=4", &seal));
+        assert!(
+            !is_sealed(Some(&key), &eve, "/s?queued=3", &seal) && !is_sealed(Some(&other), &dana, "/s?queued=3", &seal)
+        );
+        assert!(!is_sealed(None, &dana, "/s?queued=3", "") && !is_sealed(Some(&key), &dana, "", ""));
+        assert_ne!(super::seal(Some(&key), &dana, ""), token(Some(&key), &dana), "a seal is no token of a form");
     }
 
     #[test]

@@ -42,14 +42,16 @@ pub(super) async fn show(
     Path((namespace, name)): Path<(String, String)>,
     uri: Uri,
 ) -> Shown {
-    Shown(page(&shared, &caller, ObjectKey::new(namespace, name), &uri).await)
+    let key = ObjectKey::new(namespace, name);
+    let result = page(&shared, &caller, &key, &uri).await;
+    Shown::of(ObjectKind::Endpoint, key, result)
 }
 
-async fn page(shared: &Shared, caller: &Caller, key: ObjectKey, uri: &Uri) -> Result<Response, Problem> {
+async fn page(shared: &Shared, caller: &Caller, key: &ObjectKey, uri: &Uri) -> Result<Response, Problem> {
     let query = Query::of_page(uri, &["type", "since", "id", "after"])?;
-    let endpoint = shared.endpoint(&key)?;
+    let endpoint = shared.endpoint(key)?;
     if let Some(id) = query.get("id") {
-        return Ok(Redirect::to(&links::event(&key, id)).into_response());
+        return Ok(Redirect::to(&links::event(key, id)).into_response());
     }
     let now = shared.admin.clock.now();
     let after = query.after()?;
@@ -59,15 +61,15 @@ async fn page(shared: &Shared, caller: &Caller, key: ObjectKey, uri: &Uri) -> Re
     let newest = if is_filtered { newest(shared, &endpoint).await? } else { None };
     let wanted = EventFilter { kind: query.kind()?, since: query.since(now)?, order: ListOrder::Desc };
     let events = shared.events_page(endpoint, wanted, CONSOLE_LIST, after).await?;
-    let state = Ask::of(Verb::Get, Resource::Endpoints, &key);
-    let state = if shared.may(caller, &state).await { Some(state_of(shared, &key, now)?) } else { None };
+    let state = Ask::of(Verb::Get, Resource::Endpoints, key);
+    let state = if shared.may(caller, &state).await { Some(state_of(shared, key, now)?) } else { None };
 
     let (kind, since) = (query.get("type").unwrap_or_default(), query.get("since").unwrap_or_default());
-    let here = links::endpoint(&key);
+    let here = links::endpoint(key);
     let newest = newest.or_else(|| events.items.first().map(|event| event.sequence)).unwrap_or_default().to_string();
     let is_live = after.is_none();
     let tail = links::with(&format!("{here}/tail"), [("type", kind), ("after", &*newest)]);
-    let rows = html! { @for event in &events.items { (row(&key, event, now)) } };
+    let rows = html! { @for event in &events.items { (row(key, event, now)) } };
     let content = html! {
         @if let Some(state) = state { (state) }
         h2 id="events" { "Events" }
@@ -96,8 +98,8 @@ async fn page(shared: &Shared, caller: &Caller, key: ObjectKey, uri: &Uri) -> Re
             }
         }
     };
-    let page = Page { title: key.to_string(), above: Vec::new(), caller: Some(caller), content };
-    Ok(page.respond())
+    let home = shared.home(caller, &key.namespace).await;
+    Ok(Page { title: key.to_string(), home, above: links::above(key, []), caller: Some(caller), content }.respond())
 }
 
 /// The newest event of an endpoint.
@@ -142,7 +144,7 @@ fn state_of(shared: &Shared, key: &ObjectKey, now: Timestamp) -> Result<Markup, 
     let condition = |kind: &str| item.status.conditions.iter().find(|condition| condition.type_ == kind);
     let url = item.url.as_deref().or(item.path.as_deref());
     Ok(html! {
-        p { (health.badge()) " " a href={ (links::endpoint(key)) "/yaml" } { "Conditions and YAML" } }
+        p { (health.badge()) " " a href=(links::yaml(ObjectKind::Endpoint, key)) { "Conditions and YAML" } }
         (health.notice())
         dl.facts {
             @if let Some(url) = url { dt { "URL" } dd { code { (url) } } }

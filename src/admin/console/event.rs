@@ -15,7 +15,7 @@ use maud::{Markup, html};
 use super::{
     Shown, csrf,
     layout::{self, Page},
-    links, outcome,
+    links, missing, outcome,
     payload::{self, Excerpt},
     text,
 };
@@ -41,44 +41,44 @@ pub(super) async fn show(
     Path((namespace, name)): Path<(String, String)>,
     uri: Uri,
 ) -> Shown {
-    Shown(page(&shared, &caller, ObjectKey::new(namespace, name), &uri).await)
+    let key = ObjectKey::new(namespace, name);
+    let result = page(&shared, &caller, &key, &uri).await;
+    Shown::of(ObjectKind::Endpoint, key, result)
 }
 
-/// The event of the parameter `id`.
-async fn find(shared: &Shared, endpoint: Incarnation, query: &Query) -> Result<StoredEvent, Problem> {
-    let id = query.get("id").ok_or_else(|| Problem::parameter("id must be the id of an event"))?.to_owned();
-    let found = shared.read(async move |read: Read| {
-        let event = read.journal.event(&endpoint, &id).await?;
-        event.ok_or_else(|| {
-            Problem::not_found(format!(
-                "endpoint {endpoint} has no event {id:?}; it may have been removed after its retention"
-            ))
-        })
-    });
-    found.await
+/// The event of the parameter `id`, or the page that says that there is none.
+async fn find(shared: &Shared, key: &ObjectKey, query: &Query) -> Result<Result<StoredEvent, Response>, Problem> {
+    let endpoint = shared.endpoint(key)?;
+    let id = query.get("id").ok_or_else(|| Problem::parameter("id must be the id of an event"))?;
+    let wanted = id.to_owned();
+    let found = shared.read(async move |read: Read| Ok(read.journal.event(&endpoint, &wanted).await?)).await?;
+    Ok(found.ok_or_else(|| missing::event(key, id)))
 }
 
-async fn page(shared: &Shared, caller: &Caller, key: ObjectKey, uri: &Uri) -> Result<Response, Problem> {
+async fn page(shared: &Shared, caller: &Caller, key: &ObjectKey, uri: &Uri) -> Result<Response, Problem> {
     let query = Query::of_page(uri, &["id", "view"])?;
     let as_received = match query.get("view") {
         None | Some("pretty") => false,
         Some("raw") => true,
         Some(other) => return Err(Problem::parameter(format!("view must be pretty or raw, not {other:?}"))),
     };
-    let event = Arc::new(find(shared, shared.endpoint(&key)?, &query).await?);
+    let event = match find(shared, key, &query).await? {
+        Ok(event) => Arc::new(event),
+        Err(missing) => return Ok(missing),
+    };
     let read = Arc::clone(&event);
     // A large body is not parsed on a thread of the runtime.
     let excerpt =
         tokio::task::spawn_blocking(move || payload::excerpt(&read.body, read.content_type.as_deref(), as_received));
     let excerpt = excerpt.await.map_err(|_| Problem::unavailable("the payload cannot be shown"))?;
-    let outcomes = outcomes(shared, caller, &key, &event).await?;
+    let outcomes = outcomes(shared, caller, key, &event).await?;
     let now = shared.admin.clock.now();
     let content = html! {
         (facts(&event, now))
         h2 { "Deliveries" }
         (outcomes)
         h2 { "Payload" }
-        (body(&key, &event, &excerpt, as_received))
+        (body(key, &event, &excerpt, as_received))
         h2 { "Headers" }
         @if event.headers.is_empty() { p { "No headers were stored." } } @else {
             (layout::table("Headers", &["Name", "Value"], html! {
@@ -88,8 +88,9 @@ async fn page(shared: &Shared, caller: &Caller, key: ObjectKey, uri: &Uri) -> Re
             }))
         }
     };
-    let above = vec![(key.to_string(), links::endpoint(&key))];
-    Ok(Page { title: text::named(&event.id), above, caller: Some(caller), content }.respond())
+    let home = shared.home(caller, &key.namespace).await;
+    let above = links::above(key, [(key.to_string(), links::endpoint(key))]);
+    Ok(Page { title: text::named(&event.id), home, above, caller: Some(caller), content }.respond())
 }
 
 fn facts(event: &StoredEvent, now: Timestamp) -> Markup {
@@ -129,7 +130,7 @@ async fn outcomes(shared: &Shared, caller: &Caller, key: &ObjectKey, event: &Sto
             tr {
                 th scope="row" { a href=(links::subscription(&view.key)) { bdi { (view.key) } } }
                 @match &item {
-                    Some(item) => (outcome::cells(item, now)),
+                    Some(item) => (outcome::cells(item, &shared.sending(&view.key), now)),
                     None => td colspan=(outcome::TITLES.len()) { "not delivered: it was received before the subscription began" }
                 }
                 @if may_redeliver { td { @if item.is_some() { (redeliver(shared, caller, &view.key, &event.id)) } } }
@@ -197,21 +198,25 @@ pub(super) async fn download(
     Path((namespace, name)): Path<(String, String)>,
     uri: Uri,
 ) -> Shown {
-    Shown(
-        async {
-            let query = Query::of_page(&uri, &["id"])?;
-            let event = find(&shared, shared.endpoint(&ObjectKey::new(namespace, name))?, &query).await?;
-            let name = format!("attachment; filename=\"event-{}.bin\"", event.sequence);
-            let mut response = event.body.into_response();
-            layout::protect(response.headers_mut());
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            if let Ok(name) = HeaderValue::try_from(name) {
-                headers.insert(header::CONTENT_DISPOSITION, name);
-            }
-            Ok(response)
-        }
-        .await,
-    )
+    let key = ObjectKey::new(namespace, name);
+    let result = attachment(&shared, &key, &uri).await;
+    Shown::of(ObjectKind::Endpoint, key, result)
+}
+
+async fn attachment(shared: &Shared, key: &ObjectKey, uri: &Uri) -> Result<Response, Problem> {
+    let query = Query::of_page(uri, &["id"])?;
+    let event = match find(shared, key, &query).await? {
+        Ok(event) => event,
+        Err(missing) => return Ok(missing),
+    };
+    let name = format!("attachment; filename=\"event-{}.bin\"", event.sequence);
+    let mut response = event.body.into_response();
+    layout::protect(response.headers_mut());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(name) = HeaderValue::try_from(name) {
+        headers.insert(header::CONTENT_DISPOSITION, name);
+    }
+    Ok(response)
 }

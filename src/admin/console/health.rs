@@ -60,15 +60,14 @@ impl Health {
     /// The state of a replay that conditions tell.
     pub(super) fn of_replay(conditions: &[Condition]) -> Self {
         let find = |kind: &str| conditions.iter().find(|it| it.type_ == kind && it.status == "True");
-        let (level, word) = match (find("Failed"), find("Complete")) {
-            (Some(failed), _) => (Level::Bad, failed.reason.clone()),
-            (None, Some(complete)) => (Level::Good, complete.reason.clone()),
-            (None, None) => {
-                let waiting = conditions.iter().find(|it| it.type_ == "Complete").map(|it| it.reason.clone());
-                (Level::Idle, waiting.unwrap_or_else(|| "Unknown".into()))
-            }
+        let waiting = || conditions.iter().find(|it| it.type_ == "Complete");
+        let (level, told) = match (find("Failed"), find("Complete")) {
+            (Some(failed), _) => (Level::Bad, Some(failed)),
+            (None, Some(complete)) => (Level::Good, Some(complete)),
+            (None, None) => (Level::Idle, waiting()),
         };
-        Self { level, word, message: String::new() }
+        let (word, message) = told.map_or(("Unknown", ""), |it| (&it.reason, &it.message));
+        Self { level, word: word.into(), message: message.into() }
     }
 
     /// The word with its level, which is not told by colour alone.

@@ -13,11 +13,30 @@ use crate::admin::{authn::Caller, contract::ErrorCode, response::Problem};
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// Where the first link of a page leads: to the overview of all namespaces, or of one for people who may not see all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Home {
+    namespace: Option<String>,
+}
+
+impl Home {
+    /// The overview of one namespace.
+    pub(super) fn of(namespace: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()) }
+    }
+
+    fn link(&self) -> String {
+        links::overview(self.namespace.as_deref())
+    }
+}
+
 /// A page.
 pub(super) struct Page<'a> {
     /// The heading, also the title of the window.
     pub(super) title: String,
-    /// Links to the pages above this one.
+    /// The overview that the first link leads to: see [`Home`].
+    pub(super) home: Home,
+    /// Links to the pages between the overview and this one.
     pub(super) above: Vec<(String, String)>,
     /// Who looks at it.
     pub(super) caller: Option<&'a Caller>,
@@ -31,7 +50,8 @@ impl Page<'_> {
         self.respond_with(StatusCode::OK)
     }
 
-    fn respond_with(self, status: StatusCode) -> Response {
+    /// The response with another status.
+    pub(super) fn respond_with(self, status: StatusCode) -> Response {
         let mut response = (status, self.render().into_string()).into_response();
         let headers = response.headers_mut();
         protect(headers);
@@ -59,7 +79,7 @@ impl Page<'_> {
                     header {
                         nav aria-label="Pages above" {
                             ol {
-                                li { a href=(links::OVERVIEW) { "Grapnel" } }
+                                li { a href=(self.home.link()) { "Grapnel" } }
                                 @for (name, link) in &self.above {
                                     li { a href=(link) { bdi { (name) } } }
                                 }
@@ -94,12 +114,12 @@ pub(super) fn protect(headers: &mut HeaderMap) {
 }
 
 /// An error as a page.
-pub(super) fn problem(problem: &Problem) -> Response {
-    problem_with(problem, html! {})
+pub(super) fn problem(problem: &Problem, home: Home) -> Response {
+    problem_with(problem, home, html! {})
 }
 
 /// An error as a page, with something to do about it.
-pub(super) fn problem_with(problem: &Problem, more: Markup) -> Response {
+pub(super) fn problem_with(problem: &Problem, home: Home, more: Markup) -> Response {
     let body = problem.body();
     let title = match body.code {
         ErrorCode::Unauthorized => "Not signed in",
@@ -122,7 +142,7 @@ pub(super) fn problem_with(problem: &Problem, more: Markup) -> Response {
         }
         (more)
     };
-    let page = Page { title: title.to_owned(), above: Vec::new(), caller: None, content };
+    let page = Page { title: title.to_owned(), home, above: Vec::new(), caller: None, content };
     page.respond_with(body.code.status())
 }
 

@@ -7,16 +7,20 @@ use url::form_urlencoded;
 
 use crate::catalog::ObjectKind;
 
-/// The overview.
+/// The overview of all namespaces.
 pub(super) const OVERVIEW: &str = "/";
 
-/// An endpoint or a subscription.
+/// The overview of one namespace, or of all.
+pub(super) fn overview(namespace: Option<&str>) -> String {
+    with(OVERVIEW, [("namespace", namespace.unwrap_or_default())])
+}
+
+/// An object.
 pub(super) fn object(kind: ObjectKind, key: &ObjectKey) -> String {
     let kind = match kind {
         ObjectKind::Endpoint => "endpoints",
         ObjectKind::Subscription => "subscriptions",
-        // It has no page: the overview shows it, and its subscription's page what became of its events.
-        ObjectKind::Replay => return OVERVIEW.to_owned(),
+        ObjectKind::Replay => "replays",
     };
     format!("/console/{kind}/{}/{}", segment(&key.namespace), segment(&key.name))
 }
@@ -31,9 +35,24 @@ pub(super) fn subscription(key: &ObjectKey) -> String {
     object(ObjectKind::Subscription, key)
 }
 
+/// A replay.
+pub(super) fn replay(key: &ObjectKey) -> String {
+    object(ObjectKind::Replay, key)
+}
+
+/// The conditions and the YAML of an object.
+pub(super) fn yaml(kind: ObjectKind, key: &ObjectKey) -> String {
+    format!("{}/yaml", object(kind, key))
+}
+
 /// An event, by the endpoint that accepted it.
 pub(super) fn event(endpoint: &ObjectKey, id: &str) -> String {
     with(&format!("{}/event", self::endpoint(endpoint)), [("id", id)])
+}
+
+/// The links between the overview and a page below an object: that of the namespace, and `more`.
+pub(super) fn above(key: &ObjectKey, more: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
+    std::iter::once((key.namespace.to_string(), overview(Some(&key.namespace)))).chain(more).collect()
 }
 
 /// An address with the parameters that are not empty.
@@ -63,6 +82,6 @@ mod tests {
     fn ids_are_escaped() {
         let key = ObjectKey::new("shop", "orders");
         assert_eq!(event(&key, "../a&b=\"c"), "/console/endpoints/shop/orders/event?id=..%2Fa%26b%3D%22c");
-        assert_eq!(with("/", [("namespace", "")]), "/");
+        assert_eq!((overview(None), overview(Some("shop"))), ("/".into(), "/?namespace=shop".into()));
     }
 }

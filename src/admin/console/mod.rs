@@ -15,12 +15,15 @@ mod event;
 mod health;
 mod layout;
 mod links;
+mod missing;
 mod object;
 mod outcome;
 mod overview;
 mod payload;
 pub(super) mod rates;
 mod redelivery;
+mod replay;
+mod shadow;
 mod subscription;
 mod tail;
 mod text;
@@ -35,16 +38,19 @@ use axum::{
     response::Response,
     routing::{MethodRouter, get, post},
 };
+use grapnel_api::ObjectKey;
 use maud::html;
 
+use self::layout::Home;
 use super::{
     Shared,
-    authn::{Guard, Peer},
+    authn::{Caller, Guard, Peer},
     authz::{self, Ask, Asks, Resource, Verb},
     contract::ErrorCode,
     query::Query,
     response::Problem,
 };
+use crate::catalog::ObjectKind;
 
 /// The routes of the console.
 pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
@@ -53,11 +59,13 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
     };
     const ENDPOINT: &str = "/console/endpoints/{namespace}/{name}";
     const SUBSCRIPTION: &str = "/console/subscriptions/{namespace}/{name}";
+    const REPLAY: &str = "/console/replays/{namespace}/{name}";
     let events: Asks = |params, _| authz::one(Verb::Get, Resource::Events, params);
     let deliveries: Asks = |params, _| authz::one(Verb::Get, Resource::Deliveries, params);
     let redelivery: Asks = |params, _| authz::one(Verb::Update, Resource::Deliveries, params);
     let endpoints: Asks = |params, _| authz::one(Verb::Get, Resource::Endpoints, params);
     let subscriptions: Asks = |params, _| authz::one(Verb::Get, Resource::Subscriptions, params);
+    let replays: Asks = |params, _| authz::one(Verb::Get, Resource::Replays, params);
     Router::new()
         .route(links::OVERVIEW, guarded(overview_asks, get(overview::show)))
         .route(ENDPOINT, guarded(events, get(endpoint::show)))
@@ -67,7 +75,10 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         .route(&format!("{ENDPOINT}/yaml"), guarded(endpoints, get(object::endpoint)))
         .route(SUBSCRIPTION, guarded(deliveries, get(subscription::show)))
         .route(&format!("{SUBSCRIPTION}/redeliver"), guarded(redelivery, post(redelivery::order).get(redelivery::back)))
+        .route(&format!("{SUBSCRIPTION}/resume"), guarded(redelivery, post(redelivery::resume).get(redelivery::back)))
         .route(&format!("{SUBSCRIPTION}/yaml"), guarded(subscriptions, get(object::subscription)))
+        .route(REPLAY, guarded(replays, get(replay::show)))
+        .route(&format!("{REPLAY}/yaml"), guarded(replays, get(object::replay)))
         .route(assets::ROUTE, get(assets::show))
         .route("/console/{*rest}", get(no_such_page))
 }
@@ -75,7 +86,7 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
 /// The access required for the overview: what the list of objects requires.
 fn overview_asks(_: &RawPathParams, uri: &Uri) -> Result<Vec<Ask>, Problem> {
     let query = Query::of_page(uri, overview::PARAMETERS)?;
-    let namespace: Option<Box<str>> = query.get("namespace").map(Box::from);
+    let namespace: Option<Box<str>> = query.namespace()?.map(Box::from);
     let list = |resource| Ask { verb: Verb::List, resource, namespace: namespace.clone(), name: None };
     Ok([Resource::Endpoints, Resource::Subscriptions].map(list).into())
 }
@@ -91,25 +102,65 @@ async fn guard(State(guard): State<Guard>, params: RawPathParams, mut request: R
         Err(problem) if problem.body().code == ErrorCode::Forbidden && request.uri().path() == links::OVERVIEW => {
             layout::problem_with(
                 &problem,
+                Home::default(),
                 html! {
                     p { "You may be allowed to see one namespace:" }
-                    (overview::namespace_form(None))
+                    (overview::namespace_form(None, false))
                 },
             )
         }
-        Err(problem) => layout::problem(&problem),
+        Err(problem) => {
+            let namespace = params.iter().find(|(name, _)| *name == "namespace").map(|(_, namespace)| namespace);
+            layout::problem(&problem, namespace.map(Home::of).unwrap_or_default())
+        }
     }
 }
 
 async fn no_such_page() -> Response {
-    layout::problem(&Problem::not_found("there is no such page"))
+    layout::problem(&Problem::not_found("there is no such page"), Home::default())
 }
 
 /// A page, or an error as a page.
-struct Shown(Result<Response, Problem>);
+struct Shown {
+    result: Result<Response, Problem>,
+    /// The object that the page is about.
+    object: Option<(ObjectKind, ObjectKey)>,
+}
+
+impl Shown {
+    /// A page about an object.
+    fn of(kind: ObjectKind, key: ObjectKey, result: Result<Response, Problem>) -> Self {
+        Self { result, object: Some((kind, key)) }
+    }
+}
 
 impl axum::response::IntoResponse for Shown {
     fn into_response(self) -> Response {
-        self.0.unwrap_or_else(|problem| layout::problem(&problem))
+        let Self { result, object } = self;
+        match (result, object) {
+            (Ok(response), _) => response,
+            (Err(problem), Some((kind, key))) if problem.body().code == ErrorCode::NotFound => {
+                missing::object(kind, &key, &problem)
+            }
+            (Err(problem), Some((_, key))) => layout::problem(&problem, Home::of(&key.namespace)),
+            (Err(problem), None) => layout::problem(&problem, Home::default()),
+        }
+    }
+}
+
+impl Shared {
+    /// Where the first link of a page about an object of a namespace leads.
+    async fn home(&self, caller: &Caller, namespace: &str) -> Home {
+        if self.sees_all_namespaces(caller).await { Home::default() } else { Home::of(namespace) }
+    }
+
+    /// Whether a caller may see the overview of all namespaces.
+    async fn sees_all_namespaces(&self, caller: &Caller) -> bool {
+        for resource in [Resource::Endpoints, Resource::Subscriptions] {
+            if !self.may(caller, &Ask { verb: Verb::List, resource, namespace: None, name: None }).await {
+                return false;
+            }
+        }
+        true
     }
 }

@@ -12,7 +12,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use maud::html;
 use serde::Serialize;
 
-use super::{Shown, health, layout::Page, links, payload, text};
+use super::{
+    Shown, health,
+    layout::{Home, Page},
+    links, payload, text,
+};
 use crate::{
     admin::{Shared, authn::Caller, query::Query, response::Problem},
     catalog::{
@@ -50,7 +54,7 @@ pub(super) async fn endpoint(
     Path((namespace, name)): Path<(String, String)>,
     uri: Uri,
 ) -> Shown {
-    Shown(page(&shared, &caller, ObjectKind::Endpoint, &ObjectKey::new(namespace, name), &uri))
+    show(&shared, &caller, ObjectKind::Endpoint, ObjectKey::new(namespace, name), &uri).await
 }
 
 /// `GET /console/subscriptions/{namespace}/{name}/yaml`
@@ -60,10 +64,33 @@ pub(super) async fn subscription(
     Path((namespace, name)): Path<(String, String)>,
     uri: Uri,
 ) -> Shown {
-    Shown(page(&shared, &caller, ObjectKind::Subscription, &ObjectKey::new(namespace, name), &uri))
+    show(&shared, &caller, ObjectKind::Subscription, ObjectKey::new(namespace, name), &uri).await
 }
 
-fn page(shared: &Shared, caller: &Caller, kind: ObjectKind, key: &ObjectKey, uri: &Uri) -> Result<Response, Problem> {
+/// `GET /console/replays/{namespace}/{name}/yaml`
+pub(super) async fn replay(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    Path((namespace, name)): Path<(String, String)>,
+    uri: Uri,
+) -> Shown {
+    show(&shared, &caller, ObjectKind::Replay, ObjectKey::new(namespace, name), &uri).await
+}
+
+async fn show(shared: &Shared, caller: &Caller, kind: ObjectKind, key: ObjectKey, uri: &Uri) -> Shown {
+    let home = shared.home(caller, &key.namespace).await;
+    let result = page(shared, caller, home, kind, &key, uri);
+    Shown::of(kind, key, result)
+}
+
+fn page(
+    shared: &Shared,
+    caller: &Caller,
+    home: Home,
+    kind: ObjectKind,
+    key: &ObjectKey,
+    uri: &Uri,
+) -> Result<Response, Problem> {
     Query::of_page(uri, &[])?;
     let view = shared.view(kind, key)?;
     let now = shared.admin.clock.now();
@@ -94,8 +121,8 @@ fn page(shared: &Shared, caller: &Caller, kind: ObjectKind, key: &ObjectKey, uri
         pre.payload tabindex="0" aria-label="YAML" { code dir="ltr" { (text::visible(excerpt.text.as_deref().unwrap_or_default())) } }
         @if excerpt.is_cut { p.remark { "The end is not shown: the object is too long." } }
     };
-    let above = vec![(key.to_string(), links::object(kind, key))];
-    Ok(Page { title: format!("{key} as YAML"), above, caller: Some(caller), content }.respond())
+    let above = links::above(key, [(key.to_string(), links::object(kind, key))]);
+    Ok(Page { title: format!("{key} as YAML"), home, above, caller: Some(caller), content }.respond())
 }
 
 fn conditions(status: &ObjectStatus) -> &[Condition] {

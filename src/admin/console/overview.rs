@@ -13,16 +13,16 @@ use maud::{Markup, html};
 use super::{
     Shown, chart,
     health::{self, Health, Level},
-    layout::{self, Page},
+    layout::{self, Home, Page},
     links,
     rates::{self, Counts, Hour},
-    text,
+    replay, text,
 };
 use crate::{
     admin::{
         Shared,
         authn::Caller,
-        contract::{CircuitName, EndpointItem, ObjectItem, ReplayItem, SubscriptionItem},
+        contract::{CircuitName, EndpointItem, ObjectItem, SubscriptionItem},
         limits::CONSOLE_OBJECTS,
         objects,
         query::Query,
@@ -36,12 +36,12 @@ pub(super) const PARAMETERS: &[&str] = &["namespace", "page"];
 
 /// `GET /`
 pub(super) async fn show(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>, uri: Uri) -> Shown {
-    Shown(overview(&shared, &caller, &uri).await.map(Page::respond))
+    Shown { result: overview(&shared, &caller, &uri).await.map(Page::respond), object: None }
 }
 
 async fn overview<'a>(shared: &Shared, caller: &'a Caller, uri: &Uri) -> Result<Page<'a>, Problem> {
     let query = Query::of_page(uri, PARAMETERS)?;
-    let namespace = query.get("namespace");
+    let namespace = query.namespace()?;
     let page = match query.get("page") {
         None => 1,
         Some(text) => text
@@ -67,10 +67,18 @@ async fn overview<'a>(shared: &Shared, caller: &'a Caller, uri: &Uri) -> Result<
     let hours = Hours { shared, snapshot: &snapshot };
     let received = rates::sum(endpoints.iter().filter_map(|(_, it)| hours.endpoint(&it.namespace, &it.name)));
     let sent = rates::sum(subscriptions.iter().filter_map(|(_, it)| hours.subscription(&it.namespace, &it.name)));
+    let sees_all = namespace.is_none() || shared.sees_all_namespaces(caller).await;
+    let is_empty = endpoints.is_empty() && subscriptions.is_empty() && replays.is_empty();
     let pages = endpoints.len().max(subscriptions.len()).max(replays.len()).div_ceil(CONSOLE_OBJECTS).max(1);
     let first = (page - 1) * CONSOLE_OBJECTS;
     let content = html! {
-        (namespace_form(namespace))
+        (namespace_form(namespace, sees_all))
+        @if let Some(namespace) = namespace.filter(|_| is_empty) {
+            p.remark {
+                "Namespace " bdi { (namespace) } " has no objects of Grapnel that this operator serves, or does not exist. Check \
+                 its name."
+            }
+        }
         (tiles(&endpoints, &subscriptions))
         div.charts {
             (chart::figure("Events, last hour by minute", Some(&received), "accepted", "rejected"))
@@ -98,16 +106,13 @@ async fn overview<'a>(shared: &Shared, caller: &'a Caller, uri: &Uri) -> Result<
         }
         @if !replays.is_empty() {
             h2 { "Replays" }
-            (layout::table(
-                "Replays",
-                &["Replay", "State", "Subscription", "Matched", "Queued", "Delivered", "Failed"],
-                html! { @for item in replays.iter().skip(first).take(CONSOLE_OBJECTS) { (replay_row(item)) } },
-            ))
+            (replay::table(&replays.iter().skip(first).take(CONSOLE_OBJECTS).collect::<Vec<_>>(), true))
         }
         @if pages > 1 { (page_links(namespace, page, pages)) }
         (journal(shared, namespace))
     };
-    Ok(Page { title: "Overview".into(), above: Vec::new(), caller: Some(caller), content })
+    let home = namespace.filter(|_| !sees_all).map(Home::of).unwrap_or_default();
+    Ok(Page { title: "Overview".into(), home, above: Vec::new(), caller: Some(caller), content })
 }
 
 /// The charts of objects.
@@ -131,12 +136,12 @@ impl Hours<'_> {
 }
 
 /// The form that selects a namespace.
-pub(super) fn namespace_form(namespace: Option<&str>) -> Markup {
+pub(super) fn namespace_form(namespace: Option<&str>, sees_all: bool) -> Markup {
     html! {
         form.filter method="get" action=(links::OVERVIEW) {
             label { "Namespace " input name="namespace" value=[namespace] maxlength="63" autocomplete="off" spellcheck="false"; }
             button { "Show" }
-            @if namespace.is_some() { a href=(links::OVERVIEW) { "All namespaces" } }
+            @if namespace.is_some() && sees_all { a href=(links::OVERVIEW) { "All namespaces" } }
         }
     }
 }
@@ -176,22 +181,6 @@ fn endpoint_row(health: &Health, item: &EndpointItem, hour: Option<&Hour>, now: 
             td.number { (item.status.rejected.unwrap_or_default()) }
             td { @match &item.status.last_received_time { Some(time) => (text::ago(time.0, now)), None => "never" } }
             td { @if let Some(hour) = hour { (chart::hour(hour, "accepted", "rejected")) } }
-        }
-    }
-}
-
-fn replay_row(item: &ReplayItem) -> Markup {
-    let subscription = item.subscription.as_deref().map(|name| ObjectKey::new(&*item.namespace, name));
-    let status = &item.status;
-    html! {
-        tr {
-            th scope="row" { bdi { (item.namespace) "/" (item.name) } }
-            td { (Health::of_replay(&status.conditions).badge()) }
-            td { @if let Some(subscription) = subscription { a href=(links::subscription(&subscription)) { bdi { (subscription) } } } }
-            td.number { (status.matched.unwrap_or_default()) }
-            td.number { (status.queued.unwrap_or_default()) }
-            td.number { (status.delivered.unwrap_or_default()) }
-            td.number { (status.failed.unwrap_or_default()) }
         }
     }
 }

@@ -20,16 +20,25 @@ pub(super) struct Excerpt {
 
 /// The start of a body, as received or indented.
 pub(super) fn excerpt(body: &[u8], content_type: Option<&str>, as_received: bool) -> Excerpt {
+    excerpt_of(body, content_type, as_received, CONSOLE_PAYLOAD_BYTES)
+}
+
+/// About the first `limit` bytes of a body, indented if it is JSON.
+pub(super) fn start(body: &[u8], content_type: Option<&str>, limit: usize) -> Excerpt {
+    excerpt_of(body, content_type, false, limit)
+}
+
+fn excerpt_of(body: &[u8], content_type: Option<&str>, as_received: bool, limit: usize) -> Excerpt {
     if !as_received
         && body.len() <= CONSOLE_PRETTY_BYTES
         && is_json(content_type)
         && serde_json::from_slice::<IgnoredAny>(body).is_ok()
         && let Ok(text) = std::str::from_utf8(body)
     {
-        let (text, is_cut) = indent(text, CONSOLE_PAYLOAD_BYTES);
+        let (text, is_cut) = indent(text, limit);
         return Excerpt { text: Some(text), is_indented: true, is_cut };
     }
-    let start = body.get(..CONSOLE_PAYLOAD_BYTES).unwrap_or(body);
+    let start = body.get(..limit).unwrap_or(body);
     let is_cut = start.len() < body.len();
     let text = match std::str::from_utf8(start) {
         Ok(text) => Some(text.to_owned()),

@@ -1,4 +1,4 @@
-//! Redelivery in two steps: what would be sent again, and the confirmation.
+//! Redelivery in two steps, what would be sent again and the confirmation; and the probe of a receiver.
 
 use std::sync::Arc;
 
@@ -9,17 +9,21 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use grapnel_api::ObjectKey;
+use jiff::Timestamp;
 use maud::{Markup, html};
 use url::form_urlencoded;
 
 use super::{Shown, csrf, layout::Page, links, text};
-use crate::admin::{
-    Shared,
-    authn::Caller,
-    contract::{RedeliveryOrder, RedeliveryResult},
-    limits::ADMIN_REDELIVERY_BODY_BYTES,
-    query::Query,
-    response::Problem,
+use crate::{
+    admin::{
+        Shared,
+        authn::Caller,
+        contract::{RedeliveryOrder, RedeliveryResult},
+        limits::{ADMIN_REDELIVERY_BODY_BYTES, CONSOLE_NOTICE_TIME},
+        query::Query,
+        response::Problem,
+    },
+    catalog::ObjectKind,
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -71,7 +75,23 @@ pub(super) async fn order(
     headers: HeaderMap,
     body: Body,
 ) -> Shown {
-    Shown(redeliver(&shared, &caller, ObjectKey::new(namespace, name), &uri, &headers, body).await)
+    let key = ObjectKey::new(namespace, name);
+    let result = redeliver(&shared, &caller, &key, &uri, &headers, body).await;
+    Shown::of(ObjectKind::Subscription, key, result)
+}
+
+/// `POST /console/subscriptions/{namespace}/{name}/resume`
+pub(super) async fn resume(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    Path((namespace, name)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Shown {
+    let key = ObjectKey::new(namespace, name);
+    let result = probe(&shared, &caller, &key, &uri, &headers, body).await;
+    Shown::of(ObjectKind::Subscription, key, result)
 }
 
 /// The same address without a form, as after a click into the address bar: leads back.
@@ -79,14 +99,8 @@ pub(super) async fn back(Path((namespace, name)): Path<(String, String)>) -> Red
     Redirect::to(&links::subscription(&ObjectKey::new(namespace, name)))
 }
 
-async fn redeliver(
-    shared: &Shared,
-    caller: &Caller,
-    key: ObjectKey,
-    uri: &Uri,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
+/// Reads a form of this console.
+async fn read(shared: &Shared, caller: &Caller, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Form, Problem> {
     csrf::same_origin(headers, uri)?;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM) {
@@ -99,15 +113,44 @@ async fn redeliver(
     })?;
     let form = Form::parse(&body)?;
     csrf::check(shared.form_key.as_ref(), caller, &form.csrf)?;
-    let result = shared.redeliver(&key, &form.order()?, caller).await?;
-    let here = links::subscription(&key);
+    Ok(form)
+}
+
+/// Resumes as `grapnel resume` does: events that wait for a retry are due now, and one of them is the probe.
+async fn probe(
+    shared: &Shared,
+    caller: &Caller,
+    key: &ObjectKey,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let form = read(shared, caller, uri, headers, body).await?;
+    let result = shared.resume(key, form.from.as_deref(), caller).await?;
+    let done = Done::of_result("retrying", &result.done, true);
+    Ok(Redirect::to(&done.link(&links::subscription(key), shared, caller)).into_response())
+}
+
+async fn redeliver(
+    shared: &Shared,
+    caller: &Caller,
+    key: &ObjectKey,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let form = read(shared, caller, uri, headers, body).await?;
+    let result = shared.redeliver(key, &form.order()?, caller).await?;
+    let here = links::subscription(key);
     if form.confirmed {
         // A reload of the next page sends nothing.
-        return Ok(Redirect::to(&Done::link(&here, &form.select, &result)).into_response());
+        let done = Done::of_result(&form.select, &result, false);
+        return Ok(Redirect::to(&done.link(&here, shared, caller)).into_response());
     }
-    let above = vec![(key.to_string(), here.clone())];
+    let home = shared.home(caller, &key.namespace).await;
+    let above = links::above(key, [(key.to_string(), here.clone())]);
     let content = preview(&here, &form, &result);
-    Ok(Page { title: "Redeliver?".into(), above, caller: Some(caller), content }.respond())
+    Ok(Page { title: "Redeliver?".into(), home, above, caller: Some(caller), content }.respond())
 }
 
 /// What would be done.
@@ -144,58 +187,83 @@ fn preview(here: &str, form: &Form, result: &RedeliveryResult) -> Markup {
     }
 }
 
-/// What was done, in the parameters of the page that follows.
+/// What was done, in the parameters of the page that follows. A seal proves that this console has written them for the
+/// caller: the link of a stranger shows nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Done {
     queued: u64,
     hastened: u64,
     skipped: u64,
     gone: u64,
+    /// Whether a probe of the receiver was requested.
+    probed: bool,
     /// What was selected, and where to continue.
     rest: Option<(String, String)>,
 }
 
 impl Done {
     /// The parameters.
-    pub(super) const PARAMETERS: [&'static str; 6] = ["queued", "hastened", "skipped", "gone", "select", "continue"];
+    pub(super) const PARAMETERS: [&'static str; 9] =
+        ["queued", "hastened", "skipped", "gone", "probed", "select", "continue", "at", "seal"];
 
-    fn link(here: &str, select: &str, result: &RedeliveryResult) -> String {
-        let numbers = [result.queued, result.hastened, result.skipped, result.gone].map(|number| number.to_string());
-        let values = numbers.iter().map(String::as_str).chain([select, result.next.as_deref().unwrap_or_default()]);
+    fn of_result(select: &str, result: &RedeliveryResult, probed: bool) -> Self {
+        let RedeliveryResult { queued, hastened, skipped, gone, .. } = *result;
+        let rest = result.next.as_ref().map(|from| (select.to_owned(), from.clone()));
+        Self { queued, hastened, skipped, gone, probed, rest }
+    }
+
+    /// The page of the subscription, with the message.
+    fn link(&self, here: &str, shared: &Shared, caller: &Caller) -> String {
+        let at = shared.admin.clock.now();
+        sealed(self.address(here, at), |text| csrf::seal(shared.form_key.as_ref(), caller, text))
+    }
+
+    /// The address without the seal.
+    fn address(&self, here: &str, at: Timestamp) -> String {
+        let [queued, hastened, skipped, gone, probed] =
+            [self.queued, self.hastened, self.skipped, self.gone, self.probed.into()].map(|number| number.to_string());
+        let (select, from) = self.rest.as_ref().map_or(("", ""), |(select, from)| (select, from));
+        let at = at.as_millisecond().to_string();
+        let values = [&*queued, &*hastened, &*skipped, &*gone, &*probed, select, from, &*at];
         links::with(here, Self::PARAMETERS.into_iter().zip(values).collect::<Vec<_>>())
     }
 
-    /// What the parameters tell; `None` if they tell of no redelivery.
-    pub(super) fn of(query: &Query) -> Result<Option<Self>, Problem> {
-        if query.get("queued").is_none() {
-            return Ok(None);
-        }
-        let number = |name: &str| match query.get(name) {
-            None => Ok(0),
-            Some(text) => text.parse().map_err(|_| Problem::parameter(format!("{name} must be a number"))),
-        };
+    /// What the parameters of a page tell; `None` if this console did not write them for the caller, or a while ago.
+    pub(super) fn of(query: &Query, here: &str, shared: &Shared, caller: &Caller) -> Option<Self> {
+        Self::read(query, here, shared.admin.clock.now(), |text, seal| {
+            csrf::is_sealed(shared.form_key.as_ref(), caller, text, seal)
+        })
+    }
+
+    fn read(query: &Query, here: &str, now: Timestamp, is_sealed: impl FnOnce(&str, &str) -> bool) -> Option<Self> {
+        let number = |name: &str| query.get(name)?.parse::<u64>().ok();
+        let at = Timestamp::from_millisecond(query.get("at")?.parse().ok()?).ok()?;
         let rest = query.get("select").zip(query.get("continue"));
-        Ok(Some(Self {
+        let done = Self {
             queued: number("queued")?,
             hastened: number("hastened")?,
             skipped: number("skipped")?,
             gone: number("gone")?,
+            probed: number("probed")? == 1,
             rest: rest.map(|(select, from)| (select.to_owned(), from.to_owned())),
-        }))
+        };
+        let is_recent = now.duration_since(at).unsigned_abs() <= CONSOLE_NOTICE_TIME;
+        (is_recent && is_sealed(&done.address(here, at), query.get("seal")?)).then_some(done)
     }
 
-    /// The message, with a form that continues with the rest. The parameters may be those of another site's link, so the
-    /// form leads to the preview: nothing is redelivered that was not shown before.
+    /// The message, with a form that continues with the rest. The form leads to the preview: nothing is redelivered that
+    /// was not shown before.
     pub(super) fn show(&self, here: &str, token: &str, circuit_is_open: bool) -> Markup {
         html! {
             div.done role="status" {
+                @if self.probed { p { "The receiver is probed with the next event that is due." } }
                 p {
                     (text::count(self.queued, "event")) " queued for redelivery"
                     @if self.hastened > 0 { ", " (self.hastened) " due now" }
                     @if self.skipped > 0 { ", " (self.skipped) " left as they are" }
                     @if self.gone > 0 { ", " (self.gone) " gone" }
                     "."
-                    @if circuit_is_open { " The circuit is open: they are sent once a probe succeeds." }
+                    @if circuit_is_open && !self.probed { " The circuit is open: they are sent once a probe succeeds." }
                 }
                 @if let Some((select, from)) = &self.rest {
                     form method="post" action={ (here) "/redeliver" } {
@@ -210,28 +278,61 @@ impl Done {
     }
 }
 
+/// An address with its seal.
+fn sealed(address: String, seal: impl FnOnce(&str) -> String) -> String {
+    let seal = seal(&address);
+    format!("{address}&seal={seal}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NOW: &str = "2026-01-31T12:00:00Z";
+
+    fn read(link: &str, now: &str) -> Option<Done> {
+        let query = Query::of_page(&link.parse().unwrap(), &Done::PARAMETERS).unwrap();
+        Done::read(&query, "/s", now.parse().unwrap(), |text, seal| seal == seal_of(text))
+    }
+
+    fn seal_of(text: &str) -> String {
+        format!("s{}", text.len())
+    }
+
+    fn link(done: &Done) -> String {
+        sealed(done.address("/s", NOW.parse().unwrap()), seal_of)
+    }
+
     #[test]
     fn what_was_done_is_told_by_the_next_page() {
         let result = RedeliveryResult { queued: 3, gone: 1, next: Some("5-9".into()), ..RedeliveryResult::default() };
-        let link = Done::link("/s", "deadLettered", &result);
-        let known = Done::PARAMETERS;
-        let query = Query::of_page(&link.parse().unwrap(), &known).unwrap();
-        let rest = Some(("deadLettered".into(), "5-9".into()));
-        assert_eq!(Done::of(&query).unwrap(), Some(Done { queued: 3, hastened: 0, skipped: 0, gone: 1, rest }));
-        let none = Query::of_page(&"/s?select=x".parse().unwrap(), &known).unwrap();
-        assert_eq!(Done::of(&none).unwrap(), None);
-        let forged = Query::of_page(&"/s?queued=%3Cscript%3E".parse().unwrap(), &known).unwrap();
-        assert!(Done::of(&forged).is_err());
+        let done = Done::of_result("deadLettered", &result, false);
+        let told = link(&done);
+        assert_eq!(read(&told, NOW), Some(done));
+        let probed = Done::of_result("retrying", &RedeliveryResult::default(), true);
+        assert_eq!(read(&link(&probed), NOW), Some(probed));
+        assert_eq!(read(&told, "2026-01-31T13:00:00Z"), None, "an old link tells nothing");
+        assert_eq!(read("/s?select=x", NOW), None);
+    }
+
+    #[test]
+    fn a_message_that_this_console_has_not_written_is_not_shown() {
+        let done = Done::of_result("deadLettered", &RedeliveryResult::default(), false);
+        let told = link(&done);
+        for forged in [
+            told.replace("queued=0", "queued=777"),
+            told.split_once("&seal=").unwrap().0.to_owned(),
+            "/s?queued=777".into(),
+            "/s?queued=%3Cscript%3E&seal=s".into(),
+        ] {
+            assert_eq!(read(&forged, NOW), None, "{forged}");
+        }
     }
 
     #[test]
     fn the_rest_is_shown_before_it_is_redelivered() {
-        let rest = Some(("deadLettered".into(), "5-9".into()));
-        let done = Done { queued: 3, hastened: 0, skipped: 0, gone: 0, rest };
+        let result = RedeliveryResult { queued: 3, next: Some("5-9".into()), ..RedeliveryResult::default() };
+        let done = Done::of_result("deadLettered", &result, false);
         let continues = r#"name="continue" value="5-9""#;
         let message = done.show("/s", "token", false).into_string();
         assert!(message.contains(continues) && !message.contains("confirmed"), "{message}");

@@ -19,14 +19,14 @@ use super::{
     links, outcome,
     rates::Counts,
     redelivery::Done,
-    text,
+    replay, shadow, text,
 };
 use crate::{
     admin::{
         Shared,
         authn::Caller,
-        authz::{Ask, Resource, Verb},
-        contract::{CircuitName, DeliveryItem, ItemState, ListOrder, ObjectItem, SubscriptionItem},
+        authz::{self, Ask, Resource, Verb},
+        contract::{CircuitName, DeliveryItem, ItemState, ListOrder, ObjectItem, Sending, SubscriptionItem},
         limits::CONSOLE_LIST,
         objects,
         query::Query,
@@ -52,12 +52,14 @@ pub(super) async fn show(
     Path((namespace, name)): Path<(String, String)>,
     uri: Uri,
 ) -> Shown {
-    Shown(page(&shared, &caller, ObjectKey::new(namespace, name), &uri).await)
+    let key = ObjectKey::new(namespace, name);
+    let result = page(&shared, &caller, &key, &uri).await;
+    Shown::of(ObjectKind::Subscription, key, result)
 }
 
-async fn page(shared: &Shared, caller: &Caller, key: ObjectKey, uri: &Uri) -> Result<Response, Problem> {
+async fn page(shared: &Shared, caller: &Caller, key: &ObjectKey, uri: &Uri) -> Result<Response, Problem> {
     let query = Query::of_page(uri, &[&["state", "after"][..], &Done::PARAMETERS[..]].concat())?;
-    let subscription = shared.subscription(&key)?;
+    let subscription = shared.subscription(key)?;
     let (state, after) = (query.state()?, query.after()?);
     let list = shared.deliveries_page(
         subscription.clone(),
@@ -68,24 +70,38 @@ async fn page(shared: &Shared, caller: &Caller, key: ObjectKey, uri: &Uri) -> Re
     );
     let list = list.await?;
     let now = shared.admin.clock.now();
-    let view = shared.view(ObjectKind::Subscription, &key)?;
+    let view = shared.view(ObjectKind::Subscription, key)?;
     let endpoint = view.endpoint_ref.clone();
-    let is_open = shared.sending(&key).circuit == Some(CircuitName::Open);
-    let state_shown = if shared.may(caller, &Ask::of(Verb::Get, Resource::Subscriptions, &key)).await {
+    let sending = shared.sending(key);
+    let is_open = sending.circuit == Some(CircuitName::Open);
+    let state_shown = if shared.may(caller, &Ask::of(Verb::Get, Resource::Subscriptions, key)).await {
         let ObjectItem::Subscription(item) = objects::item(shared, &view, now) else {
             return Err(Problem::not_found(format!("{key} is not a subscription")));
         };
-        Some(state_of(shared, &key, &item, lag(shared, &subscription, now).await?, now))
+        Some(state_of(shared, key, &item, lag(shared, &subscription, now).await?, now))
     } else {
         None
     };
-    let may_redeliver = shared.may(caller, &Ask::of(Verb::Update, Resource::Deliveries, &key)).await;
+    let may_redeliver = shared.may(caller, &Ask::of(Verb::Update, Resource::Deliveries, key)).await;
+    let replays = replays(shared, caller, key, now).await;
+    let shadowed = shadow::examples(shared, caller, &subscription).await?;
     let token = csrf::token(shared.form_key.as_ref(), caller);
-    let here = links::subscription(&key);
+    let here = links::subscription(key);
     let state = query.get("state").unwrap_or_default();
     let content = html! {
-        @if let Some(done) = Done::of(&query)? { (done.show(&here, &token, is_open)) }
+        @if let Some(done) = Done::of(&query, &here, shared, caller) { (done.show(&here, &token, is_open)) }
         @if let Some(state) = state_shown { (state) }
+        @if is_open && may_redeliver {
+            form method="post" action={ (here) "/resume" } {
+                input type="hidden" name="csrf" value=(token);
+                p.actions {
+                    button { "Probe the receiver now" }
+                    span.note { "One event is sent. If the receiver accepts it, the circuit closes. Every retry becomes due now." }
+                }
+            }
+        }
+        (shadowed)
+        (replays)
         h2 id="deliveries" { "Deliveries" }
         form.filter method="get" action=(here) {
             label { "Show " select name="state" {
@@ -102,10 +118,10 @@ async fn page(shared: &Shared, caller: &Caller, key: ObjectKey, uri: &Uri) -> Re
                     button name="select" value="deadLettered" { "Redeliver all dead letters…" } " "
                     button name="select" value="retrying" { "Retry all now…" }
                 }
-                (rows(&list.items, endpoint.as_ref(), true, now))
+                (rows(&list.items, endpoint.as_ref(), &sending, true, now))
             }
         } @else {
-            (rows(&list.items, endpoint.as_ref(), false, now))
+            (rows(&list.items, endpoint.as_ref(), &sending, false, now))
         }
         @if list.items.is_empty() { p.empty { "There are no such deliveries." } }
         @if let Some(next) = &list.next {
@@ -114,11 +130,37 @@ async fn page(shared: &Shared, caller: &Caller, key: ObjectKey, uri: &Uri) -> Re
             }
         }
     };
-    let above = endpoint.iter().map(|endpoint| (endpoint.to_string(), links::endpoint(endpoint))).collect();
-    Ok(Page { title: key.to_string(), above, caller: Some(caller), content }.respond())
+    let home = shared.home(caller, &key.namespace).await;
+    let above = links::above(key, endpoint.iter().map(|endpoint| (endpoint.to_string(), links::endpoint(endpoint))));
+    Ok(Page { title: key.to_string(), home, above, caller: Some(caller), content }.respond())
 }
 
-fn rows(items: &[DeliveryItem], endpoint: Option<&ObjectKey>, may_redeliver: bool, now: Timestamp) -> Markup {
+/// The replays of a subscription, for those who may list them.
+async fn replays(shared: &Shared, caller: &Caller, key: &ObjectKey, now: Timestamp) -> Markup {
+    let views = Arc::clone(&shared.admin.objects.borrow());
+    let own: Vec<_> = views.iter().filter(|view| view.subscription_ref.as_ref() == Some(key)).collect();
+    if own.is_empty() || !shared.may(caller, &authz::replays(Some(&key.namespace))).await {
+        return html! {};
+    }
+    let items = own.iter().take(CONSOLE_LIST).filter_map(|view| match objects::item(shared, view, now) {
+        ObjectItem::Replay(item) => Some(item),
+        _ => None,
+    });
+    let items: Vec<_> = items.collect();
+    html! {
+        h2 { "Replays" }
+        (replay::table(&items.iter().collect::<Vec<_>>(), false))
+        @if own.len() > items.len() { p.remark { (own.len() - items.len()) " more are on the overview." } }
+    }
+}
+
+fn rows(
+    items: &[DeliveryItem],
+    endpoint: Option<&ObjectKey>,
+    sending: &Sending,
+    may_redeliver: bool,
+    now: Timestamp,
+) -> Markup {
     let select: &[&str] = if may_redeliver { &["Select"] } else { &[] };
     let titles: Vec<&str> =
         select.iter().copied().chain(["Event", "Type", "Received"]).chain(outcome::TITLES).collect();
@@ -138,7 +180,7 @@ fn rows(items: &[DeliveryItem], endpoint: Option<&ObjectKey>, may_redeliver: boo
                     th scope="row" { (outcome::event(endpoint, item)) }
                     td.name { @if let Some(kind) = &item.r#type { (text::inline(kind)) } }
                     td { @if let Some(time) = item.received_time { (text::ago(time, now)) } }
-                    (outcome::cells(item, now))
+                    (outcome::cells(item, sending, now))
                 }
             }
         },
@@ -171,7 +213,7 @@ fn state_of(shared: &Shared, key: &ObjectKey, item: &SubscriptionItem, lag: Opti
                 Some(CircuitName::Closed) => { (health::badge(Level::Good, "circuit closed")) " " }
                 None => {}
             }
-            a href={ (links::subscription(key)) "/yaml" } { "Conditions and YAML" }
+            a href=(links::yaml(ObjectKind::Subscription, key)) { "Conditions and YAML" }
         }
         (health.notice())
         dl.facts {
@@ -182,6 +224,7 @@ fn state_of(shared: &Shared, key: &ObjectKey, item: &SubscriptionItem, lag: Opti
             dt { "Lag" } dd { @match lag { Some(lag) => { "the oldest waiting event was received " (lag) " ago" }, None => "nothing waits" } }
             dt { "Dead letters" } dd { (number(status.dead_lettered)) }
             dt { "Delivered" } dd { (number(status.delivered)) }
+            (shadow::counts(status.shadow.as_ref(), item.sending.mode.is_some()))
             @if let Some(probe) = item.sending.next_probe_time { dt { "Next probe" } dd { (text::until(probe, now)) } }
             @if let Some(paused) = item.sending.paused_until { dt { "Paused" } dd { "until the receiver's Retry-After, " (text::until(paused, now)) } }
             @if let Some(last) = &status.last_delivery {

@@ -8,10 +8,14 @@ use super::Page;
 
 /// A page of the configuration.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 #[schemars(rename = "PageOfConfiguration")]
 pub struct ConfigurationPage {
     /// Version of the operator.
     pub version: String,
+    /// Whether replays are left out, because the caller may not list them; absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_replays: bool,
     /// The objects.
     #[serde(flatten)]
     pub page: Page<ConfiguredObject>,
@@ -21,7 +25,7 @@ pub struct ConfigurationPage {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfiguredObject {
-    /// WebhookEndpoint or WebhookSubscription.
+    /// WebhookEndpoint, WebhookSubscription or WebhookReplay.
     pub kind: String,
     /// Its namespace.
     pub namespace: String,
@@ -38,4 +42,7 @@ pub struct ConfiguredObject {
     /// Of a subscription: its dead letters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_lettered: Option<u64>,
+    /// Of a replay: whether it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<bool>,
 }

@@ -93,6 +93,9 @@ pub struct ReplayItem {
     /// Name of its subscription.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<String>,
+    /// Whether it only counts events; absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// Its status, as in the custom resource.
     pub status: WebhookReplayStatus,
 }

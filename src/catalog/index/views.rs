@@ -137,8 +137,7 @@ pub(super) fn replay(key: &ObjectKey, entry: &mut ReplayEntry) -> ObjectView {
         unusable,
         route: RouteSpec::Absent,
         facts: Facts::Replay(Arc::clone(&entry.facts)),
-        // A replay is no configuration of the data plane.
-        spec: None,
+        spec: entry.applied.as_ref().map(|applied| ObjectSpec::Replay(Arc::clone(&applied.spec))),
     };
     entry.view.insert(view).clone()
 }

@@ -10,7 +10,7 @@ pub(in crate::catalog) fn conditions(compiled: &[Condition], reading: &ReplayRea
     let accepted = compiled.iter().find(|condition| condition.kind == ConditionType::Accepted);
     if let Some((_, end)) = reading.ended {
         let accepted = Condition::holds(ConditionType::Accepted, Reason::Accepted, "the spec is valid");
-        return [accepted].into_iter().chain(ended(end, &reading.counts)).collect();
+        return [accepted].into_iter().chain(ended(end, reading)).collect();
     }
     let refused = accepted.filter(|accepted| accepted.status == ConditionStatus::False);
     // One that has begun goes on with the spec that it began with.
@@ -20,9 +20,13 @@ pub(in crate::catalog) fn conditions(compiled: &[Condition], reading: &ReplayRea
     accepted.cloned().into_iter().chain(running(reading)).collect()
 }
 
-fn ended(end: ReplayEnd, counts: &ReplayCounts) -> Vec<Condition> {
+fn ended(end: ReplayEnd, reading: &ReplayReading) -> Vec<Condition> {
+    let counts = &reading.counts;
     match end {
-        ReplayEnd::Completed => vec![Condition::holds(ConditionType::Complete, Reason::Completed, summary(counts))],
+        ReplayEnd::Completed => {
+            let message = format!("{}{}", summary(counts), hint(reading));
+            vec![Condition::holds(ConditionType::Complete, Reason::Completed, message)]
+        }
         ReplayEnd::SubscriptionDeleted => {
             let message = format!("the subscription was deleted before the replay was complete: {}", summary(counts));
             failed(Reason::SubscriptionDeleted, &message)
@@ -61,6 +65,15 @@ fn running(reading: &ReplayReading) -> Vec<Condition> {
         _ => ConditionType::Reconciling,
     };
     vec![Condition::fails(ConditionType::Complete, reason, message.clone()), Condition::holds(also, reason, message)]
+}
+
+/// Why a replay has selected nothing: a subscription that is deleted and created again is another one.
+fn hint(reading: &ReplayReading) -> &'static str {
+    if !reading.earlier_events || reading.counts != ReplayCounts::default() {
+        return "";
+    }
+    "; the endpoint has events from before the subscription was created, which are not its own, also if an earlier \
+     subscription of the same name received them"
 }
 
 /// The counts that are not zero, in a sentence.
@@ -121,6 +134,26 @@ mod tests {
             (Stalled, True, reason),
         ];
         assert_eq!(shown(&refused, &ReplayReading::default()), not_begun);
+    }
+
+    #[test]
+    fn a_replay_of_nothing_says_which_events_a_subscription_has() {
+        let message = |counts, earlier_events| {
+            let ended = Some((Timestamp::UNIX_EPOCH, ReplayEnd::Completed));
+            let reading = ReplayReading { counts, ended, earlier_events, ..ReplayReading::default() };
+            conditions(&[], &reading).into_iter().find(|it| it.kind == ConditionType::Complete).unwrap().message
+        };
+        let nothing = message(ReplayCounts::default(), true);
+        assert!(nothing.starts_with("0 events matched; ") && nothing.contains("was created"), "{nothing}");
+        assert_eq!(message(ReplayCounts::default(), false), "0 events matched");
+        for counts in [
+            ReplayCounts { matched: 1, ..ReplayCounts::default() },
+            ReplayCounts { gone: 1, ..ReplayCounts::default() },
+            ReplayCounts { filter_errors: 1, ..ReplayCounts::default() },
+        ] {
+            let something = message(counts, true);
+            assert!(!something.contains("created"), "{something}");
+        }
     }
 
     #[test]

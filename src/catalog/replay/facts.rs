@@ -63,6 +63,8 @@ pub struct ReplayReading {
     pub next: Option<RedeliveryPosition>,
     /// Whether every selected event has been examined.
     pub examined: bool,
+    /// Whether nothing was selected and the endpoint has events from before the start of the subscription.
+    pub earlier_events: bool,
     /// Matched events that are not queued yet.
     pub unqueued: Sequences,
     /// Queued events that are not settled yet.
@@ -170,6 +172,7 @@ impl ReplayReading {
             digest: text(&position.spec_digest),
             next: position.next.as_deref().and_then(|next| next.parse().ok()),
             examined: position.examined,
+            earlier_events: position.earlier_events.unwrap_or(false),
             unqueued: set(&position.unqueued),
             waiting: set(&position.waiting),
         }
@@ -195,6 +198,7 @@ impl ReplayReading {
             spec_digest: text(&self.digest),
             next: self.next.map(|next| next.to_string()),
             examined: self.examined,
+            earlier_events: self.earlier_events.then_some(true),
             unqueued: text(&self.unqueued.to_string()),
             waiting: text(&self.waiting.to_string()),
         });
@@ -247,7 +251,8 @@ mod tests {
     #[test]
     fn a_status_has_the_whole_progress() {
         let ended = Some(("2026-01-31T13:00:00Z".parse().unwrap(), ReplayEnd::Completed));
-        for reading in [ReplayReading::default(), reading(), ReplayReading { examined: true, ended, ..reading() }] {
+        let ended = ReplayReading { examined: true, earlier_events: true, ended, ..reading() };
+        for reading in [ReplayReading::default(), reading(), ended] {
             assert_eq!(ReplayReading::of(&status(&reading)), reading);
         }
     }

@@ -5,20 +5,24 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use grapnel_api::{ObjectKey, WebhookEndpoint, WebhookEndpointSpec, WebhookSubscription, WebhookSubscriptionSpec};
-use grapnel_journal::StoredEvent;
+use grapnel_api::{
+    ObjectKey, WebhookEndpoint, WebhookEndpointSpec, WebhookReplay, WebhookReplaySpec, WebhookSubscription,
+    WebhookSubscriptionSpec,
+};
+use grapnel_journal::{DeliveryState, StoredEvent};
+use tokio::time::timeout;
 
 use crate::{
     admin::{
-        contract::{ConfiguredObject, EventDetail, EventHeader, Operation},
+        contract::{ConfiguredObject, DeliveryItem, EventDetail, EventHeader, ItemState, Operation},
         limits::ADMIN_LIST_MAX,
     },
-    catalog::{Age, Applied, Change, ObjectKind},
+    catalog::{Age, Applied, Change, Class, ObjectKind},
     cli::{
-        limits::CLI_PLAN_EVENTS,
-        remote::{NotFound, RawPage, Remote},
+        limits::{CLI_FIRST_ANSWER, CLI_PLAN_EVENTS},
+        remote::{NotFound, OkResponse, RawPage, Remote},
     },
-    plan::Undelivered,
+    plan::{ReplayCandidate, ReplayCount, Undelivered},
 };
 
 /// The version of this program, which the operator has to have.
@@ -38,37 +42,48 @@ pub(super) struct Live {
     objects: Vec<LiveObject>,
     /// Objects without a spec that can be parsed, or whose last version is not in use.
     doubtful: Vec<String>,
+    /// Whether the operator does not show replays.
+    without_replays: bool,
 }
 
 struct LiveObject {
     key: ObjectKey,
     spec: LiveSpec,
     backlog: Undelivered,
+    /// Whether a replay has ended.
+    ended: bool,
 }
 
 enum LiveSpec {
     Endpoint(WebhookEndpointSpec),
     Subscription(WebhookSubscriptionSpec),
+    Replay(WebhookReplaySpec),
 }
 
 impl Live {
-    /// Reads all objects.
+    /// Reads all objects, or those of one namespace.
     ///
     /// # Errors
     /// Returns an error if the operator cannot be reached, has another version, or does not allow it.
-    pub(super) async fn read(remote: &Remote) -> anyhow::Result<Self> {
-        let mut live = Self { objects: Vec::new(), doubtful: Vec::new() };
+    pub(super) async fn read(remote: &Remote, namespace: Option<&str>) -> anyhow::Result<Self> {
+        let mut live = Self { objects: Vec::new(), doubtful: Vec::new(), without_replays: false };
         let mut after = String::new();
         loop {
-            let answer = remote.get(Operation::ShowConfiguration, &[], &[("after", &after)]).await;
-            let page: RawPage = match answer {
-                Err(error) if error.is::<NotFound>() => bail!(different_version("an earlier one")),
-                answer => answer?.read()?,
+            let query = [("namespace", namespace.unwrap_or_default()), ("after", &after)];
+            let request = remote.get(Operation::ShowConfiguration, &[], &query);
+            let answer = match after.is_empty() {
+                true => timeout(CLI_FIRST_ANSWER, request).await.map_err(|_| silent(remote))?,
+                false => request.await,
+            };
+            let page = match answer {
+                Err(error) if error.is::<NotFound>() => bail!(no_such_path(remote, &error)),
+                answer => configuration(remote, &answer?)?,
             };
             let version = page.rest.get("version").and_then(|version| version.as_str()).unwrap_or("an unknown one");
             if version != VERSION {
                 bail!(different_version(version));
             }
+            live.without_replays |= page.rest.get("withoutReplays").is_some_and(|left_out| *left_out == true);
             for object in page.rows::<ConfiguredObject>()? {
                 live.add(object)?;
             }
@@ -80,20 +95,27 @@ impl Live {
     }
 
     fn add(&mut self, object: ConfiguredObject) -> anyhow::Result<()> {
-        let ConfiguredObject { kind, namespace, name, spec, in_use, unsettled, dead_lettered } = object;
+        let ConfiguredObject { kind, namespace, name, spec, in_use, unsettled, dead_lettered, ended } = object;
         let name_of = format!("{kind} {namespace}/{name}");
-        if !in_use {
+        let kind = ObjectKind::ALL.into_iter().find(|it| it.as_str() == kind);
+        // A replay that does not run changes no event.
+        if !in_use && kind != Some(ObjectKind::Replay) {
             self.doubtful.push(name_of.clone());
         }
         let Some(spec) = spec else { return Ok(()) };
         let unreadable = || format!("the live {name_of} has a spec that this version of grapnel cannot read");
-        let spec = match kind == ObjectKind::Endpoint.as_str() {
-            true => LiveSpec::Endpoint(serde_json::from_value(spec).with_context(unreadable)?),
-            false => LiveSpec::Subscription(serde_json::from_value(spec).with_context(unreadable)?),
+        let spec = match kind {
+            Some(ObjectKind::Endpoint) => LiveSpec::Endpoint(serde_json::from_value(spec).with_context(unreadable)?),
+            Some(ObjectKind::Subscription) => {
+                LiveSpec::Subscription(serde_json::from_value(spec).with_context(unreadable)?)
+            }
+            Some(ObjectKind::Replay) => LiveSpec::Replay(serde_json::from_value(spec).with_context(unreadable)?),
+            None => bail!(unreadable()),
         };
         let backlog =
             Undelivered { unsettled: unsettled.unwrap_or_default(), dead_lettered: dead_lettered.unwrap_or_default() };
-        self.objects.push(LiveObject { key: ObjectKey::new(namespace, name), spec, backlog });
+        let key = ObjectKey::new(namespace, name);
+        self.objects.push(LiveObject { key, spec, backlog, ended: ended.unwrap_or_default() });
         Ok(())
     }
 
@@ -109,7 +131,27 @@ impl Live {
                 let object = WebhookSubscription::new(&key.name, spec.clone());
                 Change::Subscription(Box::new(applied(key, object)))
             }
+            LiveSpec::Replay(spec) => {
+                let object = WebhookReplay::new(&key.name, spec.clone());
+                Change::Replay(Box::new(applied(key, object)))
+            }
         })
+    }
+
+    /// How many objects another class has.
+    pub(super) fn of_other_classes(&self, class: &Class) -> usize {
+        let class_of = |object: &LiveObject| match &object.spec {
+            LiveSpec::Endpoint(spec) => spec.class_name.clone(),
+            LiveSpec::Subscription(spec) => spec.class_name.clone(),
+            LiveSpec::Replay(spec) => spec.class_name.clone(),
+        };
+        self.objects.iter().filter(|object| !class.serves(class_of(object).as_deref())).count()
+    }
+
+    /// Whether a live replay has ended.
+    pub(super) fn has_ended(&self, replay: &ObjectKey) -> bool {
+        let mut replays = self.objects.iter().filter(|object| matches!(object.spec, LiveSpec::Replay(_)));
+        replays.any(|object| object.key == *replay && object.ended)
     }
 
     /// What each subscription has not delivered.
@@ -119,14 +161,52 @@ impl Live {
     }
 
     /// What limits a comparison with these objects.
-    pub(super) fn notes(&self) -> Option<String> {
-        (!self.doubtful.is_empty()).then(|| {
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
+        let doubtful = (!self.doubtful.is_empty()).then(|| {
             format!(
                 "the newest version is not in use, but is what the files are compared with: {}",
                 self.doubtful.join(", ")
             )
-        })
+        });
+        let replays = self.without_replays.then(|| {
+            "every WebhookReplay of the files counts as added: you may not list webhookreplays, so those that exist are \
+             not known"
+                .to_owned()
+        });
+        doubtful.into_iter().chain(replays)
     }
+}
+
+/// The page that an admin server shows. Another server, at a wrong port, answers with something else.
+fn configuration(remote: &Remote, answer: &OkResponse) -> anyhow::Result<RawPage> {
+    let page = serde_json::from_str::<RawPage>(&answer.body).ok();
+    page.with_context(|| {
+        format!(
+            "{remote} has answered, but not as an admin server of Grapnel does, which shows its configuration as JSON; {}",
+            remote.correction()
+        )
+    })
+}
+
+/// The message for a server that has no path for the configuration: an admin server says which paths it has.
+fn no_such_path(remote: &Remote, error: &anyhow::Error) -> String {
+    if error.to_string().contains("/api/v1") {
+        return different_version("an earlier one");
+    }
+    format!(
+        "{remote} is not an admin server of Grapnel: it answers 404, as the server for webhooks does; {}",
+        remote.correction()
+    )
+}
+
+/// The error of a server that accepts a connection and does not answer.
+fn silent(remote: &Remote) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{remote} has not answered within {} seconds: it accepts connections, but may be another server, or be overloaded; \
+         {}, or retry",
+        CLI_FIRST_ANSWER.as_secs(),
+        remote.correction()
+    )
 }
 
 fn different_version(theirs: &str) -> String {
@@ -172,6 +252,72 @@ pub(super) async fn history(
             _ => return Ok(omitted),
         }
     }
+}
+
+/// Shows a replay the deliveries of its subscription, and the events that its filter needs.
+///
+/// # Errors
+/// Returns an error if the operator cannot be reached or does not allow it.
+pub(super) async fn count(remote: &Remote, replay: &mut ReplayCount) -> anyhow::Result<()> {
+    let subscription = replay.subscription().clone();
+    let names = [&*subscription.namespace, &*subscription.name];
+    let state = if replay.state() == Some(DeliveryState::DeadLettered) { "deadLettered" } else { "" };
+    let (mut after, mut left) = (String::new(), CLI_PLAN_EVENTS);
+    let limit = ADMIN_LIST_MAX.to_string();
+    'pages: loop {
+        let query = [("state", state), ("order", "desc"), ("after", &*after), ("limit", &*limit)];
+        let page: RawPage = remote.get(Operation::ListDeliveries, &names, &query).await?.read()?;
+        for item in page.rows::<DeliveryItem>()? {
+            left = left.saturating_sub(1);
+            if !replay.look(candidate(&item)) {
+                break 'pages;
+            }
+        }
+        match page.next {
+            Some(_) if left == 0 => {
+                replay.cut();
+                break;
+            }
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    judge(remote, replay).await
+}
+
+/// Shows a replay the events that its filter needs.
+async fn judge(remote: &Remote, replay: &mut ReplayCount) -> anyhow::Result<()> {
+    let Some((_, last)) = replay.needs() else { return Ok(()) };
+    let endpoint = replay.endpoint().clone();
+    let names = [&*endpoint.namespace, &*endpoint.name];
+    let (mut after, mut left) = (last.saturating_add(1).to_string(), CLI_PLAN_EVENTS);
+    let limit = ADMIN_LIST_MAX.to_string();
+    while let Some((first, _)) = replay.needs() {
+        let query = [("order", "desc"), ("after", &*after), ("limit", &*limit)];
+        let page: RawPage = remote.get(Operation::ListHistory, &names, &query).await?.read()?;
+        for detail in page.rows::<EventDetail>()? {
+            left = left.saturating_sub(1);
+            replay.judge(&stored(detail)?);
+        }
+        // In descending order the position falls.
+        match page.next {
+            Some(next) if left > 0 && next.parse::<u64>().is_ok_and(|next| next > first) => after = next,
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+fn candidate(item: &DeliveryItem) -> ReplayCandidate<'_> {
+    let state = match item.state {
+        ItemState::Pending => DeliveryState::Pending,
+        ItemState::InFlight => DeliveryState::InFlight,
+        ItemState::Retrying => DeliveryState::Retrying,
+        ItemState::DeadLettered => DeliveryState::DeadLettered,
+        ItemState::Settled => DeliveryState::Settled,
+    };
+    let (id, received) = (item.event_id.as_deref(), item.received_time);
+    ReplayCandidate { sequence: item.sequence, id, received, state }
 }
 
 /// The stored event that the operator has shown.

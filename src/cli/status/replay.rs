@@ -31,12 +31,18 @@ pub(super) fn cells(item: &ReplayItem, now: Timestamp, wide: bool) -> Vec<String
     cells
 }
 
-/// Whether a replay is complete, and if not, why in one word.
+/// Whether a replay is complete, if not, why in one word, and whether it is a dry run.
 fn complete(item: &ReplayItem) -> String {
     let kind = ConditionType::Complete.as_str();
     match item.status.conditions.iter().find(|condition| condition.type_ == kind) {
-        Some(complete) if complete.status == "True" => complete.status.clone(),
-        Some(complete) => format!("{} ({})", complete.status, complete.reason),
+        Some(complete) => {
+            let reason = Some(&*complete.reason).filter(|_| complete.status != "True");
+            let notes: Vec<_> = reason.into_iter().chain(item.dry_run.then_some("dry run")).collect();
+            match notes.is_empty() {
+                true => complete.status.clone(),
+                false => format!("{} ({})", complete.status, notes.join(", ")),
+            }
+        }
         None => "Unknown".into(),
     }
 }
@@ -55,9 +61,9 @@ mod tests {
                 "lastTransitionTime": "2026-01-31T12:00:00Z",
             })
         };
-        let row = |conditions: &[serde_json::Value]| {
+        let row_of = |dry_run: bool, conditions: &[serde_json::Value]| {
             let item = json!({
-                "namespace": "shop", "name": "again", "subscription": "billing",
+                "namespace": "shop", "name": "again", "subscription": "billing", "dryRun": dry_run,
                 "status": {
                     "matched": 5, "queued": 4, "delivered": 3, "failed": 1, "startTime": "2026-01-31T11:55:00Z",
                     "conditions": conditions,
@@ -68,10 +74,13 @@ mod tests {
             assert_eq!(cells(&item, now, true).len(), titles(true).len());
             cells(&item, now, false)
         };
+        let row = |conditions: &[serde_json::Value]| row_of(false, conditions);
         let expected = ["shop/again", "billing", "True", "5", "4", "3", "1", "5m"];
         assert_eq!(row(&[condition("True", "Completed")]), expected);
         assert_eq!(titles(false).len(), expected.len());
         assert_eq!(row(&[condition("False", "Suspended")])[2], "False (Suspended)");
         assert_eq!(row(&[])[2], "Unknown");
+        assert_eq!(row_of(true, &[condition("True", "Completed")])[2], "True (dry run)");
+        assert_eq!(row_of(true, &[condition("False", "Progressing")])[2], "False (Progressing, dry run)");
     }
 }

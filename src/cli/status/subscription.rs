@@ -1,6 +1,6 @@
 //! Rows of subscriptions.
 
-use grapnel_api::{DeliveryFailure, Reason, WebhookSubscriptionStatus};
+use grapnel_api::{DeliveryFailure, Reason, ShadowCounts, WebhookSubscriptionStatus};
 use grapnel_values::age;
 use jiff::Timestamp;
 
@@ -52,7 +52,11 @@ fn circuit(item: &SubscriptionItem, now: Timestamp) -> String {
         return "suspended".into();
     }
     if item.sending.mode.is_some() {
-        return "shadow".into();
+        return match item.status.shadow {
+            Some(ShadowCounts { would_send, failed: 0 }) => format!("shadow (would send {would_send})"),
+            Some(ShadowCounts { would_send, failed }) => format!("shadow (would send {would_send}, failed {failed})"),
+            None => "shadow".into(),
+        };
     }
     let is_open = item.status.conditions.iter().any(|condition| condition.reason == Reason::CircuitOpen.as_str());
     match item.sending.circuit {
@@ -107,6 +111,19 @@ mod tests {
         assert_eq!(row(&item), expected);
         assert_eq!(cells(&item, NOW.parse().unwrap(), true).len(), titles(true).len());
         assert_eq!(titles(false).len(), expected.len());
+    }
+
+    #[test]
+    fn a_shadow_says_what_it_would_have_sent() {
+        let with = |shadow: serde_json::Value| {
+            let item = item(json!({
+                "namespace": "shop", "name": "billing", "mode": "Shadow", "status": { "shadow": shadow },
+            }));
+            row(&item)[7].clone()
+        };
+        assert_eq!(with(json!(null)), "shadow");
+        assert_eq!(with(json!({ "wouldSend": 12, "failed": 0 })), "shadow (would send 12)");
+        assert_eq!(with(json!({ "wouldSend": 12, "failed": 1 })), "shadow (would send 12, failed 1)");
     }
 
     #[test]
