@@ -155,6 +155,9 @@ impl Outputs {
 struct Trouble {
     /// When the first of the calls was made that have not been answered since the last answer.
     since: Option<BootTime>,
+    /// Whether the trouble was logged, and its end not yet.
+    is_told: bool,
+    /// When it was logged last: calls that fail now and then are logged rarely.
     logged: Option<BootTime>,
     went_around: Option<BootTime>,
 }
@@ -163,7 +166,7 @@ impl Trouble {
     /// Takes the answer to a call of the time `sent` into account. Returns whether another way should be tried now.
     fn note(&mut self, answer: &RegistryAnswer, sent: BootTime, now: BootTime) -> bool {
         let RegistryAnswer::Failed(RegistryError::Unavailable(error)) = answer else {
-            if self.logged.take().is_some() {
+            if std::mem::take(&mut self.is_told) {
                 tracing::info!("the leases of the shards can be read and written again");
             }
             self.since = None;
@@ -171,7 +174,7 @@ impl Trouble {
         };
         let since = *self.since.get_or_insert(sent);
         if self.logged.is_none_or(|last| now.since(last) >= REGISTRY_LOG_INTERVAL) {
-            self.logged = Some(now);
+            (self.is_told, self.logged) = (true, Some(now));
             tracing::warn!(
                 error,
                 "the leases of the shards cannot be read or renewed; without them nothing is delivered"
