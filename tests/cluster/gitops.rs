@@ -51,7 +51,7 @@ async fn every_state_is_shown_as_it_is() {
     assert_shown(&cluster.get("WebhookEndpoint", "orders").await, "Healthy", KStatus::Current);
     assert_shown(&cluster.get("WebhookSubscription", "fulfilment").await, "Healthy", KStatus::Current);
 
-    cluster.apply(&(shop::endpoint("invalid") + "  retention: 0s\n")).await;
+    cluster.apply(&(shop::endpoint("invalid") + "  allowedSources: ['1.2.3.4:5']\n")).await;
     cluster.until_condition("WebhookEndpoint", "invalid", "Ready", "False", "InvalidSpec").await;
     assert_shown(&cluster.get("WebhookEndpoint", "invalid").await, "Degraded", KStatus::Failed);
 

@@ -81,10 +81,10 @@ data: { broken: 'type: object', nonsense: '{\"type\":\"nonsense\"}' }
         &cluster,
         vec![
             case(
-                endpoint("network", &format!("{NONE}  allowedSources: [somewhere]\n")),
+                endpoint("network", &format!("{NONE}  allowedSources: ['1.2.3.4:5']\n")),
                 "Accepted",
                 "InvalidSpec",
-                "spec.allowedSources[0]: `somewhere` is not a CIDR",
+                "spec.allowedSources[0]: `1.2.3.4:5` is not a CIDR",
             ),
             case(
                 endpoint("content", "  verification:\n    hmac: { header: 'X Y', algorithm: SHA256, encoding: Hex }\n    secretRefs: [{ name: keys, key: good }]\n"),
@@ -195,10 +195,10 @@ async fn subscriptions_say_what_is_wrong_and_what_to_do() {
         &cluster,
         vec![
             case(
-                to("retry", "https://receiver.example/") + "  retry: { initialDelay: 0s }\n",
+                target("headers", "{ url: 'https://receiver.example/', headers: [{ name: 'X Y', value: a }] }"),
                 "Accepted",
                 "InvalidSpec",
-                "spec.retry.initialDelay: ",
+                "spec.target.headers",
             ),
             case(
                 to("unfit", "https://receiver.example/") + "  filter: |\n    true &&\n    event.type\n",
@@ -311,10 +311,10 @@ async fn what_is_missing_may_come_later_and_what_is_wrong_may_be_mended() {
     shop::ready(&cluster).await;
 
     // A wrong change is refused, and the last good version stays in use.
-    cluster.apply(&(shop::endpoint("orders") + "  retention: 0s\n")).await;
+    cluster.apply(&(shop::endpoint("orders") + "  allowedSources: ['1.2.3.4:5']\n")).await;
     let message = cluster.until_condition("WebhookEndpoint", "orders", "Ready", "False", "InvalidSpec").await;
     assert!(
-        message.contains("spec.retention") && message.contains("the last valid version is still in use"),
+        message.contains("spec.allowedSources[0]") && message.contains("the last valid version is still in use"),
         "{message}"
     );
     assert_eq!(shop::order(&grapnel, &cluster, "orders", "second").await.0, 200);
@@ -399,7 +399,7 @@ async fn a_subscription_says_that_its_endpoint_is_suspended_or_not_ready() {
     cluster.apply(&(shop::endpoint("orders") + "  suspend: true\n")).await;
     cluster.until_condition("WebhookEndpoint", "orders", "Suspended", "True", "Suspended").await;
     cluster.until_condition("WebhookSubscription", "fulfilment", "Ready", "Unknown", "EndpointSuspended").await;
-    cluster.apply(&(shop::endpoint("orders") + "  suspend: false\n  retention: 0s\n")).await;
+    cluster.apply(&(shop::endpoint("orders") + "  suspend: false\n  allowedSources: ['1.2.3.4:5']\n")).await;
     let message =
         cluster.until_condition("WebhookSubscription", "fulfilment", "Ready", "False", "EndpointNotReady").await;
     assert!(message.contains("WebhookEndpoint orders") && message.contains("InvalidSpec"), "{message}");

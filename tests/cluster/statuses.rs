@@ -80,7 +80,7 @@ async fn transitions_have_their_time_and_repetitions_do_not_move_it() {
     for wanted in ["Accepted", "SecretsResolved", "Ready"] {
         assert_eq!(time(&first, wanted), time(&second, wanted), "{wanted} is as it was");
     }
-    cluster.apply(&(shop::endpoint("orders") + "  retention: 0s\n")).await;
+    cluster.apply(&(shop::endpoint("orders") + "  allowedSources: ['1.2.3.4:5']\n")).await;
     cluster.until_condition("WebhookEndpoint", "orders", "Ready", "False", "InvalidSpec").await;
     let third = cluster.get("WebhookEndpoint", "orders").await;
     assert_ne!(time(&third, "Ready"), time(&second, "Ready"));

@@ -82,6 +82,30 @@ async fn a_replica_that_is_cut_off_accepts_nothing() {
     stage.shared(&a).await;
 }
 
+/// A broker that a partition separates from the others keeps its connections. A replica that is connected to it goes to
+/// another one by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_leaves_a_broker_that_is_cut_off_from_the_others() {
+    let mut stage = Stage::new().await;
+    let a = stage.replica("a").await;
+    stage.send(&a, "before").await;
+    stage.taken("before").await;
+    let connections = || a.log().matches("INFO connected to the NATS servers").count();
+    let before = connections();
+    for node in 0..3 {
+        stage.site.brokers.kill(node);
+    }
+    // Alone, so that the replica connects to it.
+    stage.site.brokers.separate(0);
+    stage.site.brokers.restart(0);
+    a.eventually("a connection to the separate broker", async || (connections() > before).then_some(())).await;
+    stage.site.brokers.restart(1);
+    stage.site.brokers.restart(2);
+    stage.send(&a, "after").await;
+    stage.taken("after").await;
+    assert!(a.log().contains("the NATS server does not answer; connecting to another one"), "{}", a.log());
+}
+
 /// A full journal refuses events while none is settled, and makes room as soon as some are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_journal_makes_room_when_events_are_settled() {

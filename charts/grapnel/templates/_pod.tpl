@@ -119,6 +119,8 @@ spec:
     - name: POD_NAME
       valueFrom:
         fieldRef:
+          # The default, written out: client-side and server-side apply agree on it.
+          apiVersion: v1
           fieldPath: metadata.name
     {{- with .Values.log.filter }}
     - name: RUST_LOG

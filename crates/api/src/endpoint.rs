@@ -248,10 +248,15 @@ pub struct Limits {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.status) || self.status in [200, 201, 202, 204]")
-        .message("status must be 200, 201, 202 or 204"),
-    validation = Rule::new("!has(self.contentType) || has(self.body)").message("contentType needs body"),
+        .message("status must be 200, 201, 202 or 204")
+        .field_path(".status"),
+    validation = Rule::new("!has(self.contentType) || has(self.body)").message("contentType needs body")
+        .field_path(".body")
+        .reason(Reason::FieldValueRequired),
     validation = Rule::new("!has(self.status) || self.status != 204 || !has(self.body)")
         .message("a 204 response cannot have a body")
+        .field_path(".body")
+        .reason(Reason::FieldValueForbidden)
 )]
 pub struct Response {
     /// Status: 200, 201, 202 or 204. Defaults to 200.

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use grapnel_values::{duration, quantity};
+use grapnel_values::{duration, limits::MAX_DURATION, quantity};
 use serde_json::{Value, json};
 
 /// Bytes of each unit of a quantity.
@@ -31,8 +31,7 @@ pub(super) fn rule(rule: impl Into<String>, message: impl Into<String>) -> Value
 
 /// Rules of a duration that is greater than zero.
 pub(super) fn duration() -> Value {
-    let bound = format!("!self.matches('{}') || duration(self) > duration('0s')", duration::PATTERN);
-    json!([duration_syntax(), rule(bound, "must be greater than zero")])
+    duration_at_most(MAX_DURATION)
 }
 
 /// Rules of a duration that is greater than zero and has a maximum.

@@ -26,6 +26,7 @@ pub struct LabelSelector {
 #[x_kube(
     validation = Rule::new("(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)")
         .message("values must be set exactly when operator is In or NotIn")
+        .field_path(".values")
 )]
 pub struct LabelRequirement {
     /// The label's key.

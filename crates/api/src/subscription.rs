@@ -239,6 +239,8 @@ pub enum Format {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.header) || self.scheme == 'HmacSha256Hex'").message("header needs the scheme HmacSha256Hex")
+        .field_path(".header")
+        .reason(Reason::FieldValueForbidden)
 )]
 pub struct Signing {
     /// StandardWebhooks (`webhook-signature: v1,…`, HMAC-SHA256), Ed25519 (`webhook-signature: v1a,…`) or HmacSha256Hex

@@ -13,10 +13,14 @@ use super::{GoDuration, rules};
 #[x_kube(
     validation = Rule::new("[has(self.provider), has(self.hmac), has(self.token), has(self.basic), has(self.jwt), has(self.serviceAccount), has(self.none)].filter(x, x).size() == 1")
         .message("exactly one of provider, hmac, token, basic, jwt, serviceAccount and none must be set"),
-    validation = Rule::new("has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Quay', 'Google', 'PayPal', 'AmazonSNS']) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
-        .message("secretRefs must name at least one Secret key"),
+    validation = Rule::new("!(has(self.provider) || has(self.hmac) || has(self.token) || has(self.basic)) || has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Quay', 'Google', 'PayPal', 'AmazonSNS']) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
+        .message("secretRefs must name at least one Secret key")
+        .field_path(".secretRefs")
+        .reason(Reason::FieldValueRequired),
     validation = Rule::new("!(has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Quay', 'Google', 'PayPal', 'AmazonSNS'])) || !has(self.secretRefs) || self.secretRefs.size() == 0")
         .message("secretRefs cannot be used with jwt, serviceAccount, none and the providers DockerHub, Quay, Google, PayPal and AmazonSNS")
+        .field_path(".secretRefs")
+        .reason(Reason::FieldValueForbidden)
 )]
 pub struct Verification {
     /// Keys of Secrets in the endpoint's namespace. List several to rotate them: a request is accepted if any of them
@@ -85,11 +89,14 @@ pub struct KeyReference {
     validation = Rule::new("self.name == 'Google' ? (has(self.audiences) && has(self.emails)) : (!has(self.audiences) && !has(self.emails))")
         .message("audiences and emails are required for Google, and not allowed for other providers"),
     validation = Rule::new("(self.name == 'PayPal') == has(self.webhookId)")
-        .message("webhookId is required for PayPal, and not allowed for other providers"),
+        .message("webhookId is required for PayPal, and not allowed for other providers")
+        .field_path(".webhookId"),
     validation = Rule::new("(self.name == 'Meta') == has(self.verifyToken)")
-        .message("verifyToken is required for Meta, and not allowed for other providers"),
+        .message("verifyToken is required for Meta, and not allowed for other providers")
+        .field_path(".verifyToken"),
     validation = Rule::new("(self.name == 'AmazonSNS') == has(self.topics)")
         .message("topics is required for AmazonSNS, and not allowed for other providers")
+        .field_path(".topics")
 )]
 pub struct Provider {
     /// The provider.
@@ -142,13 +149,20 @@ fn provider_names(_: &mut SchemaGenerator) -> Schema {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.signedContent) || self.signedContent.contains('{body}')")
-        .message("signedContent must contain {body}"),
+        .message("signedContent must contain {body}")
+        .field_path(".signedContent"),
     validation = Rule::new("!has(self.signedContent) || !self.signedContent.contains('{timestamp}') || has(self.timestampHeader)")
-        .message("signedContent uses {timestamp}, so timestampHeader must be set"),
+        .message("signedContent uses {timestamp}, so timestampHeader must be set")
+        .field_path(".timestampHeader")
+        .reason(Reason::FieldValueRequired),
     validation = Rule::new("!has(self.signedContent) || !self.signedContent.contains('{id}') || has(self.idHeader)")
-        .message("signedContent uses {id}, so idHeader must be set"),
+        .message("signedContent uses {id}, so idHeader must be set")
+        .field_path(".idHeader")
+        .reason(Reason::FieldValueRequired),
     validation = Rule::new("!has(self.tolerance) || has(self.timestampHeader)")
         .message("tolerance needs timestampHeader")
+        .field_path(".timestampHeader")
+        .reason(Reason::FieldValueRequired)
 )]
 pub struct Hmac {
     /// Header that carries the signature.

@@ -156,6 +156,21 @@ impl NatsCluster {
         self.spawn(node);
     }
 
+    /// Separates a broker that was ended from the others: when it is started again, it serves clients and finds no other
+    /// broker.
+    pub fn separate(&mut self, node: usize) {
+        assert!(self.nodes[node].process.is_none(), "it runs");
+        let file = self.home(node).join("nats.conf");
+        let text = fs::read_to_string(&file).unwrap();
+        let (begin, rest) = text.split_once("routes: [").unwrap();
+        let (_, end) = rest.split_once(']').unwrap();
+        // Without any route it does not start.
+        let apart = format!("{begin}routes: [nats://127.0.0.1:1]{end}")
+            .replace("cluster: { name: test,", "cluster: { name: apart,");
+        assert_ne!(apart, text);
+        fs::write(file, apart).unwrap();
+    }
+
     /// Waits until every broker that runs has everything and JetStream has a leader.
     pub async fn ready(&self) {
         let client = client();

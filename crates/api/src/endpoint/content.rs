@@ -55,6 +55,8 @@ pub struct EventSource {
 #[x_kube(
     validation = Rule::new("!has(self.field) || !has(self.format) || self.format in ['Auto', 'Form']")
         .message("field needs format Auto or Form: only forms have fields")
+        .field_path(".field")
+        .reason(Reason::FieldValueForbidden)
 )]
 pub struct Payload {
     /// Auto (the Content-Type decides), JSON, Form (application/x-www-form-urlencoded) or Opaque (never parsed); each
