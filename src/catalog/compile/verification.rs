@@ -43,7 +43,11 @@ fn preset_scheme(preset: &Field<'_, grapnel_api::Provider>, provider: &Provider)
     }
     let parameters = parameters(preset);
     match misfit(provider, &scheme, &parameters) {
-        Some(message) => preset.fail(Reason::InvalidSpec, message),
+        Some((Parameter::WebhookId, message)) => {
+            preset.at("webhookId", &preset.webhook_id).fail(Reason::InvalidSpec, message)
+        }
+        Some((Parameter::Topics, message)) => preset.at("topics", &preset.topics).fail(Reason::InvalidSpec, message),
+        Some((Parameter::Audiences | Parameter::Emails, message)) => preset.fail(Reason::InvalidSpec, message),
         None => Some(scheme.configured(&parameters)),
     }
 }
@@ -69,18 +73,19 @@ fn parameters(preset: &grapnel_api::Provider) -> Parameters {
     }
 }
 
-/// What is wrong with the parameters of a preset. API servers have the same rules, except older ones.
-fn misfit(provider: &Provider, scheme: &Scheme, parameters: &Parameters) -> Option<String> {
+/// What is wrong with the parameters of a preset, and with which first. API servers have the same rules, except older ones.
+fn misfit(provider: &Provider, scheme: &Scheme, parameters: &Parameters) -> Option<(Parameter, String)> {
     let required = scheme.parameters();
-    let fields = |parameters: &mut dyn Iterator<Item = &Parameter>| {
-        parameters.map(|parameter| parameter.field()).collect::<Vec<_>>().join(" and ")
+    let fields = |parameters: &[Parameter]| {
+        parameters.iter().map(|parameter| parameter.field()).collect::<Vec<_>>().join(" and ")
     };
-    if required.iter().any(|parameter| !parameters.has(*parameter)) {
-        return Some(format!("{} requires {}", provider.name, fields(&mut required.iter())));
+    if let Some(missing) = required.iter().find(|parameter| !parameters.has(**parameter)) {
+        return Some((*missing, format!("{} requires {}", provider.name, fields(required))));
     }
-    let unused = |parameter: &&Parameter| parameters.has(**parameter) && !required.contains(parameter);
-    let unused = fields(&mut Parameter::ALL.iter().filter(unused));
-    (!unused.is_empty()).then(|| format!("{} has no use for {unused}; remove it", provider.name))
+    let unused = |parameter: &Parameter| parameters.has(*parameter) && !required.contains(parameter);
+    let unused: Vec<Parameter> = Parameter::ALL.iter().copied().filter(unused).collect();
+    let first = *unused.first()?;
+    Some((first, format!("{} has no use for {}; remove it", provider.name, fields(&unused))))
 }
 
 fn token_scheme(token: &Field<'_, grapnel_api::Token>) -> Option<TokenScheme> {
@@ -239,7 +244,9 @@ pub(super) fn verify_token(verification: &Field<'_, Verification>) -> Option<Sec
     match (reference, takes) {
         (Some(_), true) if !verification.options().verifies => None,
         (Some(reference), true) => reference.secret().cloned(),
-        (None, true) => preset.fail(Reason::InvalidSpec, format_args!("{} requires verifyToken", preset.name)),
+        (None, true) => preset
+            .at("verifyToken", &preset.verify_token)
+            .fail(Reason::InvalidSpec, format_args!("{} requires verifyToken", preset.name)),
         (Some(reference), false) => {
             reference.fail(Reason::InvalidSpec, format_args!("{} has no use for verifyToken; remove it", preset.name))
         }
