@@ -51,6 +51,7 @@ impl DeliveryItem {
             last_attempt_time: attempted.map(|exchange| exchange.time),
             last_status_code: attempted.and_then(|exchange| exchange.status),
             duration_ms: attempted.map(|exchange| milliseconds(exchange.took)),
+            answer: None,
             next_attempt_time: due,
             last_failure: failure.map(ItemFailure::of),
         }
@@ -159,6 +160,7 @@ impl Shared {
         after: Option<Sequence>,
     ) -> Result<Page<DeliveryItem>, Problem> {
         let newest_first = order == ListOrder::Desc;
+        let key = subscription.key.clone();
         let page = self.read(async move |read: Read| {
             let journal = &*read.journal;
             let items = async |after, limit| {
@@ -168,6 +170,16 @@ impl Shared {
             };
             read.page(limit, begin(order, after), items, |delivery| delivery.sequence).await
         });
-        page.await
+        let mut page = page.await?;
+        self.add_answers(&key, &mut page.items);
+        Ok(page)
+    }
+
+    /// Adds what the receiver answered, as far as this process remembers it.
+    pub(super) fn add_answers(&self, subscription: &ObjectKey, items: &mut [DeliveryItem]) {
+        let Some(live) = self.admin.snapshot.borrow().subscription(subscription).map(Arc::clone) else { return };
+        for item in items.iter_mut().filter(|item| item.outcome == ItemOutcome::Delivered) {
+            item.answer = live.facts.answers.of(item.sequence);
+        }
     }
 }

@@ -13,6 +13,12 @@ grapnel_values::bounds! {
     /// largest ones, stops at 25 MB.
     pub const MAX_BODY_BYTES: usize = fields::MAX_BODY_BYTES;
 
+    /// Number of answers of a receiver to successful deliveries that are remembered, for each subscription.
+    pub const ANSWERS: usize = 8;
+
+    /// Bytes of each of them.
+    pub const ANSWER_BYTES: usize = 128;
+
     /// Lower bound of `storage.maxBytes`.
     pub const STORAGE_MIN_BYTES: u64 = fields::MIN_STORAGE_BYTES;
 

@@ -3,6 +3,7 @@
 //! The data plane only writes here, with atomics and locks that are held for an assignment; status writers read at
 //! their own pace.
 
+mod answers;
 mod endpoint;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+pub use self::answers::Answers;
 pub use self::endpoint::{EndpointFacts, EndpointReading, LastRejection};
 
 /// Transition times of an object's conditions, as last reported, for objects that do not store them. A change between
@@ -82,6 +84,8 @@ pub struct SubscriptionFacts {
     pub since: Since,
     /// Another writer of its status.
     pub rival: Rival,
+    /// What the receiver has answered lately.
+    pub answers: Answers,
 }
 
 /// The result of the last attempt.

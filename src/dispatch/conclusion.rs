@@ -83,6 +83,9 @@ fn observe(
         // A clock that is set back must not produce negative durations.
         subscription.metrics.delivered(Duration::try_from(now.duration_since(event.received)).unwrap_or_default());
         let status = answer.as_ref().map_or(0, |response| response.status.as_u16());
+        if let Ok(response) = answer {
+            subscription.facts.answers.remember(event.sequence, &response.body_start);
+        }
         tracing::info!(
             namespace = %subscription.key.namespace,
             subscription = %subscription.key.name,

@@ -1,5 +1,6 @@
 //! Webhooks through the shipped quickstart.
 
+use axum::{body::Body, http::Response};
 use serde_json::{Value, json};
 
 use crate::{
@@ -72,6 +73,36 @@ async fn a_github_payload_arrives_and_reaches_a_receiver_that_verifies_it() {
         grapnel.api("/api/v1/namespaces/default/endpoints/github/events/72d3162e-cc78-11e3-81ab-4c9367dc0958").await;
     assert_eq!(shown["payload"], serde_json::from_slice::<Value>(&body).unwrap());
     assert!(!shown.to_string().contains("not-to-be-kept") && !shown.to_string().contains(&signature));
+}
+
+/// What the receiver said is shown, without what only those who may read the event may see.
+#[tokio::test]
+async fn the_answer_of_a_receiver_is_shown() {
+    let receiver = Receiver::setup().respond(|request| {
+        let body = String::from_utf8(request.body.to_vec()).unwrap();
+        Response::new(Body::from(format!("<b>thanks</b> for {body}")))
+    });
+    let receiver = receiver.await;
+    let home = Home::quickstart(&receiver.url);
+    let grapnel = home.start();
+    let body = r#"{"repository":"a-private-name"}"#;
+    let signature = format!("sha256={}", hmac_hex(GITHUB, body.as_bytes()));
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-hub-signature-256", &*signature),
+        ("x-github-event", "push"),
+        ("x-github-delivery", "one"),
+    ];
+    assert_eq!(grapnel.post("/default/github", &headers, body).await.0, 200);
+    receiver.next().await;
+    let list = "/api/v1/namespaces/default/subscriptions/deploys/deliveries";
+    let answer = grapnel.eventually("the outcome", async || {
+        let deliveries: Value = serde_json::from_str(&grapnel.admin(list).await.1).unwrap();
+        Some(deliveries["items"][0].clone()).filter(|item| item["outcome"] == "delivered")
+    });
+    assert_eq!(answer.await["answer"], "<b>thanks</b> for ***");
+    let (_, page) = grapnel.admin("/console/endpoints/default/github/event?id=one").await;
+    assert!(page.contains("&lt;b&gt;thanks&lt;/b&gt; for ***"), "{page}");
 }
 
 #[tokio::test]

@@ -155,9 +155,12 @@ async fn outcome_of(
     sequence: u64,
 ) -> Result<Option<DeliveryItem>, Problem> {
     let query = DeliveryQuery { state: None, after: sequence.saturating_sub(1), newest_first: false, limit: 1 };
+    let key = subscription.key.clone();
     let found = shared.read(async move |read: Read| deliveries::step(&*read.journal, &subscription, query).await);
     let first = found.await?.deliveries.into_iter().next();
-    Ok(first.filter(|record| record.event.sequence() == sequence).map(DeliveryItem::of))
+    let mut item = first.filter(|record| record.event.sequence() == sequence).map(DeliveryItem::of);
+    shared.add_answers(&key, item.as_mut_slice());
+    Ok(item)
 }
 
 fn redeliver(shared: &Shared, caller: &Caller, subscription: &ObjectKey, id: &str) -> Markup {

@@ -68,6 +68,7 @@ pub(super) fn cells(item: &DeliveryItem, sending: &Sending, now: Timestamp) -> M
         td.number { @if let Some(duration) = item.duration_ms { (duration) " ms" } }
         td { @if let Some(time) = item.last_attempt_time { (text::ago(time, now)) } }
         td.wide {
+            @if let Some(answer) = &item.answer { (text::inline(answer)) " " }
             @if let Some(failure) = &item.last_failure {
                 @if item.outcome == ItemOutcome::Delivered { span.note { "before: " } }
                 code { (failure.reason) } " " (text::inline(&failure.message))

@@ -95,6 +95,10 @@ pub struct DeliveryItem {
     /// Duration of the last attempt in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
+    /// Start of the receiver's answer to the attempt that succeeded. The process that delivered the event remembers it for
+    /// the latest events of a subscription, in memory only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Box<str>>,
     /// When the next attempt is due, while retrying.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]

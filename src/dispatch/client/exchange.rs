@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::{
-    catalog::{OAuthClient, TlsIdentity},
+    catalog::{OAuthClient, TlsIdentity, limits::ANSWER_BYTES},
     dispatch::{limits, pool::Pool, redact, send_error::SendError, token::AccessToken},
 };
 
@@ -104,11 +104,13 @@ impl Guarded {
         let retry_after =
             answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         // Receivers often repeat the path in their responses.
-        let kept = if secret_url { 0 } else { FAILURE_MESSAGE_BYTES };
-        let mut body_start = read(answer, kept, limits::RESPONSE_BYTES, secret_url).await?;
-        if !status.is_success() {
-            body_start = redact::redact(body_start, &secrets, &body);
-        }
+        let kept = match secret_url {
+            true => 0,
+            false if status.is_success() => ANSWER_BYTES,
+            false => FAILURE_MESSAGE_BYTES,
+        };
+        let body_start = read(answer, kept, limits::RESPONSE_BYTES, secret_url).await?;
+        let body_start = redact::redact(body_start, &secrets, &body);
         Ok(ReceiverResponse { status, retry_after, body_start })
     }
 
