@@ -64,6 +64,10 @@ fn cases() -> Vec<(Value, Option<&'static str>)> {
             Some("target.url"),
         ),
         (
+            subscription(json!({ "url": "https://a b.example.org" }), json!({ "deadLetter": { "retention": "1h" } })),
+            Some("target.url"),
+        ),
+        (
             subscription(
                 json!({ "urlFrom": { "secretKeyRef": { "name": "s", "key": "k" } } }),
                 json!({ "deadLetter": { "retention": "1h" } }),

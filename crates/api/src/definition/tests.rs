@@ -223,10 +223,15 @@ fn endpoints_are_refused_in_words_at_the_field() {
     let by_route = |parent: Value, host: &str| json!({ "route": { "parentRefs": [parent], "hostnames": [host] } });
     let by_topic = |topic: &str| json!({ "verification": { "provider": { "name": "AmazonSNS", "topics": [topic] } } });
     let by_token = |uri: &str| json!({ "verification": { "jwt": { "issuer": uri, "audiences": ["a"] } } });
+    let keys = json!([{ "name": "s", "key": "k" }]);
+    let by_hmac = |more: Value| {
+        let hmac = with(json!({ "header": "X-Signature", "algorithm": "SHA256", "encoding": "Hex" }), more);
+        json!({ "verification": { "hmac": hmac, "secretRefs": keys } })
+    };
     let duration = "must be a duration such as 250ms, 10s or 24h";
     for (more, expected) in [
         (json!({ "retention": "10" }), format!("spec.retention: {duration}")),
-        (json!({ "retention": "0s" }), "spec.retention: must be greater than zero".into()),
+        (json!({ "retention": "0s" }), "spec.retention: must be greater than zero and at most 876600h".into()),
         (json!({ "limits": { "timeout": "61s" } }), "spec.limits.timeout: must be greater than zero and at most 1m".into()),
         (json!({ "limits": { "timeout": "1 s" } }), format!("spec.limits.timeout: {duration}")),
         (json!({ "limits": { "bodyBytes": "33Mi" } }), "spec.limits.bodyBytes: must be from 1 to 32Mi".into()),
@@ -281,6 +286,32 @@ fn endpoints_are_refused_in_words_at_the_field() {
         (
             by_token("http://id.example"),
             "spec.verification.jwt.issuer: must be an https URL, because it is the source of the keys".into(),
+        ),
+        (
+            json!({ "verification": {} }),
+            "spec.verification: exactly one of provider, hmac, token, basic, jwt, serviceAccount and none must be set".into(),
+        ),
+        (
+            json!({ "verification": { "token": {} } }),
+            "spec.verification.secretRefs: secretRefs must name at least one Secret key".into(),
+        ),
+        (
+            json!({ "verification": { "none": {}, "secretRefs": keys } }),
+            "spec.verification.secretRefs: secretRefs cannot be used with jwt, serviceAccount, none and the providers \
+             DockerHub, Quay, Google, PayPal and AmazonSNS"
+                .into(),
+        ),
+        (
+            json!({ "verification": { "provider": { "name": "PayPal" } } }),
+            "spec.verification.provider.webhookId: webhookId is required for PayPal, and not allowed for other providers".into(),
+        ),
+        (
+            by_hmac(json!({ "signedContent": "{timestamp}.{body}" })),
+            "spec.verification.hmac.timestampHeader: signedContent uses {timestamp}, so timestampHeader must be set".into(),
+        ),
+        (
+            json!({ "response": { "status": 204, "body": "x" } }),
+            "spec.response.body: a 204 response cannot have a body".into(),
         ),
     ] {
         assert_eq!(violations(&root, with(open.clone(), more.clone())), [expected], "{more}");
