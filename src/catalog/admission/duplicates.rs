@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::catalog::compile::Problem;
 
+/// Length of the longest list whose items are compared. Every such list of the API is shorter.
+const MOST_COMPARED: u64 = 1024;
+
 /// Reports every item that is equal to an earlier one, or has the same keys.
 pub(super) fn find(value: &Value, schema: &Value, pointer: &str, problems: &mut Vec<Problem>) {
     match value {
@@ -19,10 +22,13 @@ pub(super) fn find(value: &Value, schema: &Value, pointer: &str, problems: &mut 
             }
         }
         Value::Array(items) => {
+            // A list that is too long is refused for that; comparing all of its items would take too long.
+            let most = schema.get("maxItems").and_then(Value::as_u64).unwrap_or(u64::MAX);
+            let is_compared = items.len() as u64 <= most.min(MOST_COMPARED);
             for (number, item) in items.iter().enumerate() {
                 let pointer = format!("{pointer}/{number}");
-                let earlier = items.iter().take(number).position(|other| is_same(schema, other, item));
-                if let Some(earlier) = earlier {
+                let before = items.get(..number).filter(|_| is_compared).unwrap_or_default();
+                if let Some(earlier) = before.iter().position(|other| is_same(schema, other, item)) {
                     problems.push(Problem::new(&*pointer, Reason::InvalidSpec, message(schema, earlier)));
                 }
                 if let Some(schema) = schema.get("items") {
@@ -60,6 +66,7 @@ fn message(schema: &Value, earlier: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kube::CustomResourceExt;
     use serde_json::json;
 
     use super::*;
@@ -77,6 +84,49 @@ mod tests {
         let mut problems = Vec::new();
         find(value, &schema, "/spec", &mut problems);
         problems.iter().map(|problem| format!("{}: {}", problem.pointer, problem.message)).collect()
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_not_compared() {
+        let schema = json!({ "x-kubernetes-list-type": "set", "maxItems": 3 });
+        let found = |items: Vec<u32>| {
+            let mut problems = Vec::new();
+            super::find(&json!(items), &schema, "", &mut problems);
+            problems.len()
+        };
+        assert_eq!((found(vec![1, 1, 1]), found(vec![1, 1, 1, 1])), (2, 0));
+        // Squared, this would take minutes.
+        let unbounded = json!({ "x-kubernetes-list-type": "set" });
+        super::find(&json!((0..500_000).collect::<Vec<u32>>()), &unbounded, "", &mut Vec::new());
+    }
+
+    /// So that each of them is compared.
+    #[test]
+    fn the_lists_of_the_api_are_bounded() {
+        let crds = [
+            grapnel_api::WebhookEndpoint::crd(),
+            grapnel_api::WebhookSubscription::crd(),
+            grapnel_api::WebhookReplay::crd(),
+        ];
+        fn walk(node: &Value, count: &mut usize) {
+            if matches!(node.get("x-kubernetes-list-type").and_then(Value::as_str), Some("set" | "map")) {
+                let most = node.get("maxItems").and_then(Value::as_u64);
+                assert!(most.is_some_and(|most| most <= MOST_COMPARED), "{node}");
+                *count += 1;
+            }
+            match node {
+                Value::Object(fields) => fields.values().for_each(|value| walk(value, count)),
+                Value::Array(items) => items.iter().for_each(|item| walk(item, count)),
+                _ => {}
+            }
+        }
+        let mut count = 0;
+        for crd in crds {
+            let crd = serde_json::to_value(crd).unwrap();
+            let versions = crd["spec"]["versions"].as_array().unwrap();
+            versions.iter().for_each(|it| walk(&it["schema"]["openAPIV3Schema"]["properties"]["spec"], &mut count));
+        }
+        assert!(count > 5, "{count}");
     }
 
     #[test]
