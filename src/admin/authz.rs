@@ -168,18 +168,24 @@ pub(super) fn one(verb: Verb, resource: Resource, params: &RawPathParams) -> Res
     Ok(vec![Ask { verb, resource, namespace: param("namespace")?, name: param("name")? }])
 }
 
-/// Endpoints and subscriptions, in one namespace if the query names it. Replays are left out of the response for those who
-/// may not list them: see [`replays`].
-pub(super) fn objects(uri: &Uri) -> Result<Vec<Ask>, Problem> {
-    let query = Query::parse(uri, Operation::ListObjects)?;
-    let namespace: Option<Box<str>> = query.namespace()?.map(Box::from);
-    let list = |resource| Ask { verb: Verb::List, resource, namespace: namespace.clone(), name: None };
-    Ok([Resource::Endpoints, Resource::Subscriptions].map(list).into())
+/// Endpoints and subscriptions, in one namespace if the query of the operation names it. Replays are left out of the
+/// response for those who may not list them: see [`replays`].
+pub(super) fn objects(uri: &Uri, operation: Operation) -> Result<Vec<Ask>, Problem> {
+    Ok(listing(Query::parse(uri, operation)?.namespace()?).into())
+}
+
+/// Endpoints and subscriptions, in all namespaces or in one.
+pub(super) fn listing(namespace: Option<&str>) -> [Ask; 2] {
+    [Resource::Endpoints, Resource::Subscriptions].map(|resource| list(resource, namespace))
 }
 
 /// Replays, in all namespaces or in one.
 pub(super) fn replays(namespace: Option<&str>) -> Ask {
-    Ask { verb: Verb::List, resource: Resource::Replays, namespace: namespace.map(Box::from), name: None }
+    list(Resource::Replays, namespace)
+}
+
+fn list(resource: Resource, namespace: Option<&str>) -> Ask {
+    Ask { verb: Verb::List, resource, namespace: namespace.map(Box::from), name: None }
 }
 
 /// Lets a request pass if its token allows all required accesses. Returns the token and its user.
@@ -261,16 +267,16 @@ mod tests {
 
     #[test]
     fn objects_are_of_all_namespaces_or_of_one() {
-        let asks = objects(&Uri::from_static("/api/v1/objects")).unwrap();
+        let asks = objects(&Uri::from_static("/api/v1/objects"), Operation::ListObjects).unwrap();
         assert!(asks.iter().all(|ask| ask.verb == Verb::List && ask.namespace.is_none() && ask.name.is_none()));
         assert_eq!(
             asks.iter().map(|ask| ask.resource).collect::<Vec<_>>(),
             [Resource::Endpoints, Resource::Subscriptions]
         );
-        let asks = objects(&Uri::from_static("/api/v1/objects?namespace=shop")).unwrap();
+        let asks = objects(&Uri::from_static("/api/v1/objects?namespace=shop"), Operation::ListObjects).unwrap();
         assert!(asks.iter().all(|ask| ask.namespace.as_deref() == Some("shop")));
-        assert!(objects(&Uri::from_static("/api/v1/objects?namespace=")).is_err());
-        assert!(objects(&Uri::from_static("/api/v1/objects?namespace=a&namespace=b")).is_err());
-        assert!(objects(&Uri::from_static("/api/v1/objects?namespace=A_B")).is_err());
+        assert!(objects(&Uri::from_static("/api/v1/objects?namespace="), Operation::ListObjects).is_err());
+        assert!(objects(&Uri::from_static("/api/v1/objects?namespace=a&namespace=b"), Operation::ListObjects).is_err());
+        assert!(objects(&Uri::from_static("/api/v1/objects?namespace=A_B"), Operation::ListObjects).is_err());
     }
 }

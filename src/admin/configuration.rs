@@ -12,7 +12,7 @@ use grapnel_api::{ConditionStatus, ConditionType, ObjectKey};
 use super::{
     Shared,
     authn::Caller,
-    authz::{self, Ask, Resource, Verb},
+    authz::{self, Ask},
     contract::{ConfigurationPage, ConfiguredObject, Operation, Page},
     query::Query,
     response::{self, Problem},
@@ -24,10 +24,7 @@ use crate::{
 
 /// The access required: that to endpoints and subscriptions. Replays are left out for those who may not list them.
 pub(super) fn asks(_: &RawPathParams, uri: &Uri) -> Result<Vec<Ask>, Problem> {
-    let query = Query::parse(uri, Operation::ShowConfiguration)?;
-    let namespace: Option<Box<str>> = query.namespace()?.map(Box::from);
-    let list = |resource| Ask { verb: Verb::List, resource, namespace: namespace.clone(), name: None };
-    Ok([Resource::Endpoints, Resource::Subscriptions].map(list).into())
+    authz::objects(uri, Operation::ShowConfiguration)
 }
 
 /// `GET /api/v1/configuration`
@@ -82,9 +79,8 @@ fn item(shared: &Shared, view: &ObjectView) -> ConfiguredObject {
 /// Where the previous page ended: the kind and the name of its last object.
 fn position(text: &str) -> Result<(ObjectKind, ObjectKey), Problem> {
     let parts: Vec<&str> = text.split('/').collect();
-    let kind = |name: &str| ObjectKind::ALL.into_iter().find(|it| it.as_str() == name);
     let position = match *parts {
-        [name, namespace, object] => kind(name).map(|kind| (kind, ObjectKey::new(namespace, object))),
+        [kind, namespace, object] => ObjectKind::named(kind).map(|kind| (kind, ObjectKey::new(namespace, object))),
         _ => None,
     };
     position.ok_or_else(|| Problem::parameter(format!("after must be `continue` of the previous page, not {text:?}")))

@@ -22,7 +22,7 @@ use crate::catalog::status::{JournalReading, ObjectKind, ObjectSpec, ObjectStatu
 
 /// The access required to list objects with their statuses.
 pub(super) fn asks(_: &RawPathParams, uri: &Uri) -> Result<Vec<Ask>, Problem> {
-    authz::objects(uri)
+    authz::objects(uri, Operation::ListObjects)
 }
 
 /// `GET /api/v1/objects`

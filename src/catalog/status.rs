@@ -36,6 +36,11 @@ impl ObjectKind {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Endpoint, Self::Subscription, Self::Replay];
 
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// As written in `kind`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -277,8 +277,8 @@ fn object_namespace(change: &Change) -> Option<String> {
 /// Compiles the files as the operator would, among the live objects that stay. Prints problems as `grapnel check` does.
 ///
 /// # Errors
-/// Returns an error if there is one. A Secret or ConfigMap that is not among the files is none, and neither is the missing
-/// endpoint of a subscription that reads another namespace (`elsewhere`).
+/// Returns an error if there is a problem. Secrets and ConfigMaps may be missing from the files, and so may the endpoints of
+/// subscriptions that read another namespace (`elsewhere`).
 fn check(
     manifests: &Manifests,
     stays: impl Iterator<Item = Change>,

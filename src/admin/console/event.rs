@@ -46,7 +46,7 @@ pub(super) async fn show(
     Shown::of(ObjectKind::Endpoint, key, result)
 }
 
-/// The event of the parameter `id`, or the page that says that there is none.
+/// The event of the parameter `id`; for an id that the endpoint does not have, the page that says so.
 async fn find(shared: &Shared, key: &ObjectKey, query: &Query) -> Result<Result<StoredEvent, Response>, Problem> {
     let endpoint = shared.endpoint(key)?;
     let id = query.get("id").ok_or_else(|| Problem::parameter("id must be the id of an event"))?;

@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{RawPathParams, Request, State},
+    extract::{Extension, Path, RawPathParams, Request, State},
     http::Uri,
     middleware::{self, Next},
     response::Response,
@@ -66,29 +66,31 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
     let endpoints: Asks = |params, _| authz::one(Verb::Get, Resource::Endpoints, params);
     let subscriptions: Asks = |params, _| authz::one(Verb::Get, Resource::Subscriptions, params);
     let replays: Asks = |params, _| authz::one(Verb::Get, Resource::Replays, params);
+    let yaml = |kind| {
+        get(move |shared: State<_>, caller: Extension<_>, name: Path<_>, uri: Uri| {
+            object::show(kind, shared, caller, name, uri)
+        })
+    };
     Router::new()
         .route(links::OVERVIEW, guarded(overview_asks, get(overview::show)))
         .route(ENDPOINT, guarded(events, get(endpoint::show)))
         .route(&format!("{ENDPOINT}/event"), guarded(events, get(event::show)))
         .route(&format!("{ENDPOINT}/payload"), guarded(events, get(event::download)))
         .route(&format!("{ENDPOINT}/tail"), guarded(events, get(tail::follow)))
-        .route(&format!("{ENDPOINT}/yaml"), guarded(endpoints, get(object::endpoint)))
+        .route(&format!("{ENDPOINT}/yaml"), guarded(endpoints, yaml(ObjectKind::Endpoint)))
         .route(SUBSCRIPTION, guarded(deliveries, get(subscription::show)))
         .route(&format!("{SUBSCRIPTION}/redeliver"), guarded(redelivery, post(redelivery::order).get(redelivery::back)))
         .route(&format!("{SUBSCRIPTION}/resume"), guarded(redelivery, post(redelivery::resume).get(redelivery::back)))
-        .route(&format!("{SUBSCRIPTION}/yaml"), guarded(subscriptions, get(object::subscription)))
+        .route(&format!("{SUBSCRIPTION}/yaml"), guarded(subscriptions, yaml(ObjectKind::Subscription)))
         .route(REPLAY, guarded(replays, get(replay::show)))
-        .route(&format!("{REPLAY}/yaml"), guarded(replays, get(object::replay)))
+        .route(&format!("{REPLAY}/yaml"), guarded(replays, yaml(ObjectKind::Replay)))
         .route(assets::ROUTE, get(assets::show))
         .route("/console/{*rest}", get(no_such_page))
 }
 
 /// The access required for the overview: what the list of objects requires.
 fn overview_asks(_: &RawPathParams, uri: &Uri) -> Result<Vec<Ask>, Problem> {
-    let query = Query::of_page(uri, overview::PARAMETERS)?;
-    let namespace: Option<Box<str>> = query.namespace()?.map(Box::from);
-    let list = |resource| Ask { verb: Verb::List, resource, namespace: namespace.clone(), name: None };
-    Ok([Resource::Endpoints, Resource::Subscriptions].map(list).into())
+    Ok(authz::listing(Query::of_page(uri, overview::PARAMETERS)?.namespace()?).into())
 }
 
 /// The guard of the API, whose errors are pages.
@@ -156,8 +158,8 @@ impl Shared {
 
     /// Whether a caller may see the overview of all namespaces.
     async fn sees_all_namespaces(&self, caller: &Caller) -> bool {
-        for resource in [Resource::Endpoints, Resource::Subscriptions] {
-            if !self.may(caller, &Ask { verb: Verb::List, resource, namespace: None, name: None }).await {
+        for ask in authz::listing(None) {
+            if !self.may(caller, &ask).await {
                 return false;
             }
         }

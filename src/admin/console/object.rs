@@ -47,39 +47,17 @@ struct Metadata<'a> {
     uid: Option<&'a str>,
 }
 
-/// `GET /console/endpoints/{namespace}/{name}/yaml`
-pub(super) async fn endpoint(
+/// `GET /console/{endpoints|subscriptions|replays}/{namespace}/{name}/yaml`
+pub(super) async fn show(
+    kind: ObjectKind,
     State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
     Path((namespace, name)): Path<(String, String)>,
     uri: Uri,
 ) -> Shown {
-    show(&shared, &caller, ObjectKind::Endpoint, ObjectKey::new(namespace, name), &uri).await
-}
-
-/// `GET /console/subscriptions/{namespace}/{name}/yaml`
-pub(super) async fn subscription(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    Path((namespace, name)): Path<(String, String)>,
-    uri: Uri,
-) -> Shown {
-    show(&shared, &caller, ObjectKind::Subscription, ObjectKey::new(namespace, name), &uri).await
-}
-
-/// `GET /console/replays/{namespace}/{name}/yaml`
-pub(super) async fn replay(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    Path((namespace, name)): Path<(String, String)>,
-    uri: Uri,
-) -> Shown {
-    show(&shared, &caller, ObjectKind::Replay, ObjectKey::new(namespace, name), &uri).await
-}
-
-async fn show(shared: &Shared, caller: &Caller, kind: ObjectKind, key: ObjectKey, uri: &Uri) -> Shown {
-    let home = shared.home(caller, &key.namespace).await;
-    let result = page(shared, caller, home, kind, &key, uri);
+    let key = ObjectKey::new(namespace, name);
+    let home = shared.home(&caller, &key.namespace).await;
+    let result = page(&shared, &caller, home, kind, &key, &uri);
     Shown::of(kind, key, result)
 }
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::{
     admin::{
-        contract::{ConfiguredObject, DeliveryItem, EventDetail, EventHeader, ItemState, Operation},
+        contract::{ConfiguredObject, DeliveryItem, EventDetail, EventHeader, Operation},
         limits::ADMIN_LIST_MAX,
     },
     catalog::{Age, Applied, Change, Class, ObjectKind},
@@ -97,7 +97,7 @@ impl Live {
     fn add(&mut self, object: ConfiguredObject) -> anyhow::Result<()> {
         let ConfiguredObject { kind, namespace, name, spec, in_use, unsettled, dead_lettered, ended } = object;
         let name_of = format!("{kind} {namespace}/{name}");
-        let kind = ObjectKind::ALL.into_iter().find(|it| it.as_str() == kind);
+        let kind = ObjectKind::named(&kind);
         // A replay that does not run changes no event.
         if !in_use && kind != Some(ObjectKind::Replay) {
             self.doubtful.push(name_of.clone());
@@ -309,15 +309,8 @@ async fn judge(remote: &Remote, replay: &mut ReplayCount) -> anyhow::Result<()> 
 }
 
 fn candidate(item: &DeliveryItem) -> ReplayCandidate<'_> {
-    let state = match item.state {
-        ItemState::Pending => DeliveryState::Pending,
-        ItemState::InFlight => DeliveryState::InFlight,
-        ItemState::Retrying => DeliveryState::Retrying,
-        ItemState::DeadLettered => DeliveryState::DeadLettered,
-        ItemState::Settled => DeliveryState::Settled,
-    };
     let (id, received) = (item.event_id.as_deref(), item.received_time);
-    ReplayCandidate { sequence: item.sequence, id, received, state }
+    ReplayCandidate { sequence: item.sequence, id, received, state: item.state.into() }
 }
 
 /// The stored event that the operator has shown.
