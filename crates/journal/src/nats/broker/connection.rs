@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use async_nats::{AuthError, Client, ConnectOptions, Event, HeaderMap, StatusCode};
+use async_nats::{AuthError, Client, ConnectOptions, Event, HeaderMap, Server, StatusCode};
 use bytes::Bytes;
 use tokio::{
     sync::watch,
@@ -14,6 +14,7 @@ use super::{
     BrokerError,
     credentials::{Credentials, CredentialsError},
     replies::{Replies, Reply},
+    rotation::Rotation,
 };
 use crate::limits::{NATS_CONNECT_TIMEOUT, NATS_PING_INTERVAL, NATS_RECONNECT_LONGEST, NATS_RECONNECT_SHORTEST};
 
@@ -146,7 +147,7 @@ impl Broker {
         self.client.flush().await.map_err(|error| BrokerError::Disconnected(error.to_string()))
     }
 
-    /// Closes the connection and connects to any of the brokers, perhaps to the same one.
+    /// Closes the connection and connects to another broker, if there is another one.
     pub(crate) async fn reconnect(&self) {
         // Fails only when the connection was closed.
         let _ = self.client.force_reconnect().await;
@@ -299,8 +300,14 @@ fn client_options(options: BrokerOptions) -> Result<ConnectOptions, ConnectError
         Some(path) => authenticated(path)?,
         None => ConnectOptions::new(),
     };
+    let rotation = Rotation::default();
+    let next = move |pool: Vec<Server>, _| {
+        let random = getrandom::u64().unwrap_or_default();
+        std::future::ready(rotation.next(&pool, random as usize))
+    };
     let mut connect = connect
         .name(options.name)
+        .reconnect_to_server_callback(next)
         .retry_on_initial_connect()
         .max_reconnects(None)
         .connection_timeout(NATS_CONNECT_TIMEOUT)

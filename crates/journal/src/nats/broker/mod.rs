@@ -17,6 +17,7 @@ mod publish;
 mod publish_batch;
 mod read;
 mod replies;
+mod rotation;
 mod rows;
 mod stream;
 #[cfg(test)]

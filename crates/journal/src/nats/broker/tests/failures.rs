@@ -1,4 +1,4 @@
-use std::io::Write;
+use std::{collections::HashSet, io::Write};
 
 use nkeys::KeyPair;
 
@@ -66,6 +66,31 @@ async fn another_connection_is_made_on_demand() {
     states.changed().await.unwrap();
     eventually("a connection", async || broker.is_connected()).await;
     assert!(broker.ensure_stream(&config("s")).await.is_ok());
+}
+
+/// The attempts to connect to it that have failed do not keep the client from another broker.
+#[tokio::test]
+async fn the_connection_made_on_demand_is_to_another_broker() {
+    let mut cluster = NatsCluster::start(3, NatsSettings::default()).await;
+    let broker = connect(&cluster).await;
+    for node in 0..3 {
+        cluster.kill(node);
+    }
+    eventually("the end of the connection", async || !broker.is_connected()).await;
+    cluster.restart(0);
+    eventually("a connection to the one that runs", async || broker.is_connected()).await;
+    cluster.restart(1);
+    cluster.restart(2);
+    cluster.ready().await;
+    let mut met = HashSet::from([broker.server_id()]);
+    for others in 1..=2 {
+        broker.reconnect().await;
+        let another =
+            eventually("another broker", async || Some(broker.server_id()).filter(|id| !met.contains(id))).await;
+        met.insert(another);
+        assert_eq!(met.len(), others + 1);
+        eventually("a connection", async || broker.is_connected()).await;
+    }
 }
 
 #[tokio::test]
