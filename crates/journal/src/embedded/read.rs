@@ -9,7 +9,7 @@ use super::{
     endpoint::Endpoint,
     ids::IdHash,
     loading::{Loaded, Loading},
-    received::ReceiptRange,
+    received,
 };
 use crate::{
     EventEntry, EventPage, EventQuery, EventSummary, Result, Sequence, StoredEvent,
@@ -78,8 +78,7 @@ pub(super) fn events(
         return Ok(EventPage::default());
     }
     if let Some(since) = query.since.filter(|_| !newest_first && after == 0) {
-        let range = ReceiptRange { since: Some(Micros::floor(since)), until: None };
-        span.first = range.begin(engine, endpoint, span.first - 1, span.last)? + 1;
+        span.first = received::begin(engine, endpoint, Micros::floor(since), span.first - 1, span.last)? + 1;
     }
     let (sequences, mut rest) = (kept(endpoint, span, LIST_SCAN), span);
     let mut page = EventPage::default();

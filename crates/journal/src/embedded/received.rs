@@ -11,73 +11,10 @@ use jiff::Timestamp;
 
 use super::{Engine, endpoint::Endpoint, index};
 use crate::{
-    Redelivered, RedeliveryPosition, Result, Sequence,
+    RedeliveryPosition, Result, Sequence,
     limits::{REDELIVERY_SCAN, REDELIVERY_SKEW},
-    machine::Micros,
+    machine::{Chosen, Micros, Overlap, ReceiptRange},
 };
-
-/// The selection of one step of a redelivery.
-#[derive(Default)]
-pub(super) struct Chosen {
-    /// Kept events that belong to the consumer.
-    pub(super) sequences: Vec<Sequence>,
-    /// Counts that do not depend on the consumer.
-    pub(super) counts: Redelivered,
-}
-
-/// The time range of a redelivery.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ReceiptRange {
-    /// Inclusive.
-    pub(super) since: Option<Micros>,
-    /// Exclusive.
-    pub(super) until: Option<Micros>,
-}
-
-/// How much of a period is in a time range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Overlap {
-    All,
-    Some,
-    None,
-}
-
-impl ReceiptRange {
-    /// Returns the position after which events of the range may begin.
-    pub(super) fn begin(
-        &self,
-        engine: &Engine,
-        endpoint: &Endpoint,
-        after: Sequence,
-        last: Sequence,
-    ) -> Result<Sequence> {
-        let Some(since) = self.since else { return Ok(after) };
-        search(engine, endpoint, after, last, since.before(REDELIVERY_SKEW))
-    }
-
-    fn holds(&self, received: Micros) -> bool {
-        self.overlap(received, received) == Overlap::All
-    }
-
-    /// Compares the range with the period from `earliest` to `latest`, both inclusive.
-    fn overlap(&self, earliest: Micros, latest: Micros) -> Overlap {
-        let is_empty = self.since.zip(self.until).is_some_and(|(since, until)| since >= until);
-        let is_before = self.since.is_some_and(|since| latest < since);
-        let is_after = self.until.is_some_and(|until| earliest >= until);
-        let begins_inside = self.since.is_none_or(|since| earliest >= since);
-        let ends_inside = self.until.is_none_or(|until| latest < until);
-        match (is_empty || is_before || is_after, begins_inside && ends_inside) {
-            (true, _) => Overlap::None,
-            (false, true) => Overlap::All,
-            (false, false) => Overlap::Some,
-        }
-    }
-
-    /// Returns whether no event of the range can follow an event received then.
-    fn ends_before(&self, received: Micros) -> bool {
-        self.until.is_some_and(|until| received >= until.after(REDELIVERY_SKEW))
-    }
-}
 
 /// Returns the events of the range in one step.
 pub(super) fn choose(
@@ -101,7 +38,8 @@ pub(super) fn choose(
         }
         for (_, row) in rows {
             scan.row(row);
-            if range.ends_before(row.received) {
+            // No event of the range can follow.
+            if range.until.is_some_and(|until| row.received >= until.after(REDELIVERY_SKEW)) {
                 return Ok(scan.chosen);
             }
             if scan.is_full(limit) {
@@ -189,9 +127,16 @@ fn first_after(
     }
 }
 
-/// Returns the position after which events received at `target` or later begin. Takes few reads, because events are
+/// Returns the position after which events received at `since` or later may begin. Takes few reads, because events are
 /// stored in nearly that order.
-fn search(engine: &Engine, endpoint: &Endpoint, after: Sequence, last: Sequence, target: Micros) -> Result<Sequence> {
+pub(super) fn begin(
+    engine: &Engine,
+    endpoint: &Endpoint,
+    since: Micros,
+    after: Sequence,
+    last: Sequence,
+) -> Result<Sequence> {
+    let target = since.before(REDELIVERY_SKEW);
     let (mut low, mut high) = (after.saturating_add(1), last.saturating_add(1));
     while low < high {
         let middle = low + (high - low) / 2;
@@ -201,45 +146,4 @@ fn search(engine: &Engine, endpoint: &Endpoint, after: Sequence, last: Sequence,
         }
     }
     Ok(low - 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn range(since: Option<i64>, until: Option<i64>) -> ReceiptRange {
-        ReceiptRange { since: since.map(Micros), until: until.map(Micros) }
-    }
-
-    #[test]
-    fn a_range_includes_its_beginning_and_not_its_end() {
-        let held = |range: ReceiptRange| (0..6).filter(|at| range.holds(Micros(*at))).collect::<Vec<_>>();
-        assert_eq!(held(range(Some(2), Some(4))), [2, 3]);
-        assert_eq!(held(range(Some(4), None)), [4, 5]);
-        assert_eq!(held(range(None, Some(2))), [0, 1]);
-        assert_eq!(held(range(None, None)), [0, 1, 2, 3, 4, 5]);
-        assert!(held(range(Some(4), Some(2))).is_empty());
-    }
-
-    /// A period is compared as its moments are.
-    #[test]
-    fn periods_overlap_as_their_moments_do() {
-        let bounds: Vec<_> = std::iter::once(None).chain((0..6).map(Some)).collect();
-        for (since, until) in bounds.iter().flat_map(|since| bounds.iter().map(move |until| (*since, *until))) {
-            let range = range(since, until);
-            for (earliest, latest) in (0..6).flat_map(|first| (first..6).map(move |last| (first, last))) {
-                let held = (earliest..=latest).filter(|at| range.holds(Micros(*at))).count();
-                let expected = match held as i64 {
-                    0 => Overlap::None,
-                    all if all == latest - earliest + 1 => Overlap::All,
-                    _ => Overlap::Some,
-                };
-                assert_eq!(
-                    range.overlap(Micros(earliest), Micros(latest)),
-                    expected,
-                    "{range:?}: {earliest}..={latest}"
-                );
-            }
-        }
-    }
 }

@@ -15,13 +15,13 @@ use super::{
     consumer::Consumer,
     endpoint::Endpoint,
     read::find,
-    received::{self, Chosen, ReceiptRange},
+    received,
     task::{Redeliver, Task},
 };
 use crate::{
     DeliveryState, JournalError, Redelivered, RedeliveryPosition, RedeliveryStep, Result, Selection, Sequence,
     limits::{REDELIVERY_SCAN, REDELIVERY_STEP},
-    machine::Micros,
+    machine::{Chosen, Micros, ReceiptRange},
 };
 
 /// Carries out one step of a redelivery.
@@ -98,9 +98,9 @@ fn choose(engine: &Arc<Engine>, consumer: &Consumer, selection: &Selection, step
         }
         Selection::Received { since, until } => {
             let range = ReceiptRange { since: since.map(Micros::ceil), until: until.map(Micros::ceil) };
-            let after = match step.from {
-                None => range.begin(engine, &consumer.endpoint, after, last)?,
-                Some(_) => after,
+            let after = match range.since.filter(|_| step.from.is_none()) {
+                Some(since) => received::begin(engine, &consumer.endpoint, since, after, last)?,
+                None => after,
             };
             received::choose(engine, &consumer.endpoint, range, RedeliveryPosition { after, last }, limit, step.now)
         }

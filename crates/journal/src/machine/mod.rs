@@ -9,6 +9,7 @@
 mod attempt;
 mod consumer;
 mod ranges;
+mod redelivery;
 mod retries;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub(crate) use self::{
     attempt::{End, Ended, Taken, Upcoming},
     consumer::{ConsumerState, Durable},
     ranges::RangeSet,
+    redelivery::{Chosen, Overlap, ReceiptRange},
     retries::{QUEUED_ATTEMPT, Retry},
     time::Micros,
 };

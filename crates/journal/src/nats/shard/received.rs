@@ -3,31 +3,12 @@
 //! A gap of removed events counts if all of them were received in the time range, and is reported as uncertain if only
 //! some of them may have been.
 
-use super::{consumer::ShardConsumer, endpoint::ShardEndpoint, gaps::Gap, redelivery::Chosen, rows::Row};
-use crate::{RedeliveryPosition, Sequence, limits::REDELIVERY_SCAN, machine::Micros};
-
-/// The time range of a redelivery.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ReceiptRange {
-    /// Inclusive.
-    pub(super) since: Option<Micros>,
-    /// Exclusive.
-    pub(super) until: Option<Micros>,
-}
-
-impl ReceiptRange {
-    fn holds(&self, received: Micros) -> bool {
-        self.since.is_none_or(|since| received >= since) && self.until.is_none_or(|until| received < until)
-    }
-
-    /// Returns whether times between these, both inclusive, can be in the range.
-    fn touches(&self, earliest: Micros, latest: Micros) -> bool {
-        let is_empty = self.since.zip(self.until).is_some_and(|(since, until)| since >= until);
-        let is_before = self.since.is_some_and(|since| latest < since);
-        let is_after = self.until.is_some_and(|until| earliest >= until);
-        !is_empty && !is_before && !is_after
-    }
-}
+use super::{consumer::ShardConsumer, endpoint::ShardEndpoint, gaps::Gap, rows::Row};
+use crate::{
+    RedeliveryPosition, Sequence,
+    limits::REDELIVERY_SCAN,
+    machine::{Chosen, Micros, Overlap, ReceiptRange},
+};
 
 /// Returns the events of the range in one step.
 pub(super) fn choose(
@@ -73,10 +54,12 @@ fn count(
     received: Micros,
 ) {
     let is_inside = span.contains(&gap.first) && span.contains(&gap.last);
-    if is_inside && range.holds(gap.earliest) && range.holds(gap.latest) {
-        chosen.counts.gone += gap.events;
-    } else if range.touches(gap.earliest, gap.latest) {
-        chosen.counts.gone_before.get_or_insert(received.timestamp());
+    match range.overlap(gap.earliest, gap.latest) {
+        Overlap::All if is_inside => chosen.counts.gone += gap.events,
+        Overlap::All | Overlap::Some => {
+            chosen.counts.gone_before.get_or_insert(received.timestamp());
+        }
+        Overlap::None => {}
     }
 }
 
@@ -86,32 +69,6 @@ mod tests {
 
     fn range(since: Option<i64>, until: Option<i64>) -> ReceiptRange {
         ReceiptRange { since: since.map(Micros), until: until.map(Micros) }
-    }
-
-    #[test]
-    fn a_range_includes_its_beginning_and_not_its_end() {
-        let held = |range: ReceiptRange| (0..6).filter(|at| range.holds(Micros(*at))).collect::<Vec<_>>();
-        assert_eq!(held(range(Some(2), Some(4))), [2, 3]);
-        assert_eq!(held(range(Some(4), None)), [4, 5]);
-        assert_eq!(held(range(None, Some(2))), [0, 1]);
-        assert!(held(range(Some(4), Some(2))).is_empty());
-    }
-
-    /// A period touches a range that holds one of its moments.
-    #[test]
-    fn periods_touch_a_range_as_their_moments_do() {
-        let bounds: Vec<_> = std::iter::once(None).chain((0..6).map(Some)).collect();
-        for (since, until) in bounds.iter().flat_map(|since| bounds.iter().map(move |until| (*since, *until))) {
-            let range = range(since, until);
-            for (earliest, latest) in (0..6).flat_map(|first| (first..6).map(move |last| (first, last))) {
-                let expected = (earliest..=latest).any(|at| range.holds(Micros(at)));
-                assert_eq!(
-                    range.touches(Micros(earliest), Micros(latest)),
-                    expected,
-                    "{range:?}: {earliest}..={latest}"
-                );
-            }
-        }
     }
 
     #[test]

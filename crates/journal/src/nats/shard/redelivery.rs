@@ -2,26 +2,12 @@
 
 use grapnel_api::Incarnation;
 
-use super::{
-    Change, ShardState,
-    consumer::ShardConsumer,
-    endpoint::ShardEndpoint,
-    received::{self, ReceiptRange},
-};
+use super::{Change, ShardState, consumer::ShardConsumer, endpoint::ShardEndpoint, received};
 use crate::{
     DeliveryState, Redelivered, RedeliveryPosition, RedeliveryStep, Result, Selection, Sequence,
     limits::{REDELIVERY_SCAN, REDELIVERY_STEP},
-    machine::Micros,
+    machine::{Chosen, Micros, ReceiptRange},
 };
-
-/// The selection of one step.
-#[derive(Debug, Default)]
-pub(super) struct Chosen {
-    /// Kept events that the consumer reads.
-    pub(super) sequences: Vec<Sequence>,
-    /// Counts of all other events.
-    pub(super) counts: Redelivered,
-}
 
 impl ShardState {
     /// Returns the ids that the caller has to look up for a step.
