@@ -182,10 +182,7 @@ fn next_batch(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
 async fn publish_together(replica: &Replica, shard: Shard, batch: Vec<Waiting>) {
     let publications: Vec<_> = batch.iter().map(|waiting| waiting.event.publication.clone()).collect();
     match replica.broker.publish_batch(&publications, NATS_PUBLISH_TRY).await {
-        Ok(last) => {
-            // The messages of a batch follow one another.
-            let first = last.saturating_sub(batch.len() as u64 - 1);
-            let sequences = first..;
+        Ok(sequences) => {
             let stored = batch.iter().zip(sequences.clone());
             replica.stored(shard, stored.map(|(waiting, sequence)| waiting.event.stored_as(sequence)).collect());
             for (Waiting { event, subject, answer }, sequence) in batch.into_iter().zip(sequences) {

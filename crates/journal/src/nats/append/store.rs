@@ -90,13 +90,12 @@ pub(super) async fn store_batch(
             replica.broker.publish_batch(&publications, NATS_PUBLISH_TRY).await
         };
         match published {
-            Ok(last) => {
-                // The messages of a batch follow one another.
-                let first = last.saturating_sub(events.len() as u64 - 1);
-                let stored = events.iter().zip(first..).map(|(event, sequence)| event.stored_as(sequence));
+            Ok(sequences) => {
+                let last = *sequences.end();
+                let stored = events.iter().zip(sequences.clone()).map(|(event, sequence)| event.stored_as(sequence));
                 replica.stored(shard, stored.collect());
                 replica.visible(shard, last).await;
-                let stored = events.drain(..).zip(first..);
+                let stored = events.drain(..).zip(sequences);
                 answers.extend(stored.map(|(event, sequence)| (event, Appended::Stored(sequence))));
             }
             Err(PublishError::WrongLast(_) | PublishError::InFlight) => {

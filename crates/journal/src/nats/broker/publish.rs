@@ -1,6 +1,6 @@
 //! One message, acknowledged.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -50,9 +50,9 @@ impl Broker {
         answer: &async_nats::Message,
         last: &Publication,
         messages: usize,
-    ) -> Result<u64, PublishError> {
+    ) -> Result<RangeInclusive<u64>, PublishError> {
         match self.read_acknowledgement(answer, last)? {
-            (sequence, Some(count)) if count == messages as u64 => Ok(sequence),
+            (last, Some(count)) if count == messages as u64 => Ok(last.saturating_sub(count.saturating_sub(1))..=last),
             // A broker that knows no batches has stored the messages, each alone.
             (_, count) => {
                 Err(BrokerError::Malformed(format!("{count:?} of the {messages} messages of a batch")).into())

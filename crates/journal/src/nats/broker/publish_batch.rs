@@ -5,7 +5,7 @@
 //! for a stream, and what is sent of a refused one is sent in vain: of a large batch the others follow when it is open. A batch
 //! whose messages do not all arrive is dropped as a whole.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use async_nats::HeaderValue;
 use tokio::time::Instant;
@@ -14,16 +14,20 @@ use super::{Broker, BrokerError, Publication, PublishError, error::code};
 use crate::limits::{NATS_BATCH, NATS_GATHERED_BYTES};
 
 impl Broker {
-    /// Publishes messages of one stream, all or none, and returns the sequence of the last. One attempt, which waits at most
-    /// `timeout`. No two messages may have the same subject.
+    /// Publishes messages of one stream, all or none, and returns their sequences, which follow one another. One attempt,
+    /// which waits at most `timeout`. No two messages may have the same subject.
     ///
     /// # Errors
     ///
     /// See [`PublishError`]. [`PublishError::WrongLast`] does not tell which message was meant.
-    pub(crate) async fn publish_batch(&self, messages: &[Publication], timeout: Duration) -> Result<u64, PublishError> {
+    pub(crate) async fn publish_batch(
+        &self,
+        messages: &[Publication],
+        timeout: Duration,
+    ) -> Result<RangeInclusive<u64>, PublishError> {
         let (last, before) = match messages {
             [] => return Err(PublishError::Refused { code: 0, text: "a batch without messages".to_owned() }),
-            [only] => return self.publish(only, timeout).await,
+            [only] => return self.publish(only, timeout).await.map(|sequence| sequence..=sequence),
             [before @ .., last] => (last, before),
         };
         if messages.len() > NATS_BATCH {
