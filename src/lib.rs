@@ -21,7 +21,8 @@
 //! The crates below `crates/` contain what does not depend on servers; each uses only those after it:
 //! `grapnel_journal`, `grapnel_event`, `grapnel_signature`, `grapnel_payload`, `grapnel_expression`; `grapnel_delivery`
 //! and `grapnel_api`; `grapnel_values`. The modules of this crate use only those after them: [`cli`], [`runtime`],
-//! [`controller`] and [`files`], [`admin`], [`plan`], [`replay`], [`ingress`], `connections`, [`dispatch`], [`catalog`] and [`telemetry`], and `cache`.
+//! [`controller`] and [`files`], [`admin`], [`plan`], [`replay`], [`ingress`], `connections`, [`dispatch`], [`catalog`] and [`telemetry`], `cache` and
+//! `kept_file`.
 
 pub mod admin;
 mod cache;
@@ -32,6 +33,7 @@ pub mod controller;
 pub mod dispatch;
 pub mod files;
 pub mod ingress;
+mod kept_file;
 pub mod plan;
 pub mod replay;
 pub mod runtime;

@@ -1,14 +1,12 @@
 //! The progress of replays in a file, where there is no cluster.
 //!
 //! A replay in a manifest runs once for each content: its progress is kept under its name and the digest of its spec
-//! (apart from `suspend` and `ttlSecondsAfterFinished`) until the files no longer define it. The file is written whole
-//! under another name, synced, and renamed into place.
+//! (apart from `suspend` and `ttlSecondsAfterFinished`) until the files no longer define it.
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::{self, File},
-    io::{self, Read, Write},
-    path::{Path, PathBuf},
+    fs,
+    path::Path,
     sync::Arc,
 };
 
@@ -19,7 +17,10 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{limits, store::ProgressStore};
-use crate::catalog::{Facts, JournalReading, ObjectKind, ObjectView, ReplayReading, status::ObjectStatus};
+use crate::{
+    catalog::{Facts, JournalReading, ObjectKind, ObjectView, ReplayReading, status::ObjectStatus},
+    kept_file::{KeptFile, KeptFileError},
+};
 
 /// The name of the file in the data directory.
 const NAME: &str = "replays.json";
@@ -29,48 +30,19 @@ const VERSION: u32 = 1;
 
 /// The progress of replays in the data directory.
 pub struct FileStore {
-    path: PathBuf,
+    file: KeptFile,
     /// What earlier processes have kept.
     known: Mutex<HashMap<(ObjectKey, Arc<str>), ReplayReading>>,
-    /// What was written last.
-    written: Mutex<Option<Vec<u8>>>,
 }
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum FileStoreError {
-    /// It cannot be read.
-    #[error("the progress of replays in {path} cannot be read")]
-    Unreadable {
-        /// Its path.
-        path: String,
-        /// The system's error.
-        #[source]
-        source: io::Error,
-    },
-    /// It has another form.
-    #[error("{path} does not have the form of the progress of replays; remove it to run every replay again")]
-    Malformed {
-        /// Its path.
-        path: String,
-        /// The error of the reader.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// Another version of Grapnel has written it.
-    #[error("{path} was written by another version of Grapnel (form {version}); remove it to run every replay again")]
-    Version {
-        /// Its path.
-        path: String,
-        /// The version of its form.
-        version: u32,
-    },
-}
+#[error("the progress of replays cannot be read; without the file every replay runs again")]
+pub struct FileStoreError(#[from] KeptFileError);
 
 /// The content of the file.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Content {
-    version: u32,
     replays: Vec<Entry>,
 }
 
@@ -89,29 +61,15 @@ impl FileStore {
     /// # Errors
     /// Returns an error if there is a file that cannot be used: to run every replay again would deliver events again.
     pub fn open(directory: &Path) -> Result<Self, FileStoreError> {
-        let path = directory.join(NAME);
-        let text = || path.display().to_string();
-        fs::create_dir_all(directory).map_err(|source| FileStoreError::Unreadable { path: text(), source })?;
-        let mut bytes = Vec::new();
-        match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { path, known: Mutex::default(), written: Mutex::default() });
-            }
-            opened => {
-                let read = opened.and_then(|file| file.take(limits::REPLAY_FILE_BYTES).read_to_end(&mut bytes));
-                read.map_err(|source| FileStoreError::Unreadable { path: text(), source })?;
-            }
-        }
-        let content: Content =
-            serde_json::from_slice(&bytes).map_err(|source| FileStoreError::Malformed { path: text(), source })?;
-        if content.version != VERSION {
-            return Err(FileStoreError::Version { path: text(), version: content.version });
-        }
+        let path = || directory.display().to_string();
+        fs::create_dir_all(directory).map_err(|source| KeptFileError::Unreadable { path: path(), source })?;
+        let file = KeptFile::new(directory.join(NAME), VERSION);
+        let content: Content = file.read(limits::REPLAY_FILE_BYTES)?.unwrap_or_default();
         let known = content.replays.into_iter().map(|entry| {
             let key = ObjectKey::new(entry.namespace, entry.name);
             ((key, entry.digest.into()), ReplayReading::of(&entry.status))
         });
-        Ok(Self { path, known: Mutex::new(known.collect()), written: Mutex::new(Some(bytes)) })
+        Ok(Self { known: Mutex::new(known.collect()), file })
     }
 }
 
@@ -129,24 +87,12 @@ impl ProgressStore for FileStore {
         let replays = objects.iter().filter_map(Entry::of).collect();
         let present: HashSet<_> = objects.iter().filter(|view| view.kind == ObjectKind::Replay).map(name).collect();
         self.known.lock().retain(|name, _| present.contains(name));
-        // These types can always be serialized.
-        let bytes = serde_json::to_vec(&Content { version: VERSION, replays }).unwrap_or_default();
-        if self.written.lock().as_ref() == Some(&bytes) {
-            return true;
+        let written = self.file.write(Content { replays }).await;
+        if let Err(error) = &written {
+            let path = self.file.path().display();
+            tracing::error!(%path, %error, "the progress of replays cannot be written; retrying");
         }
-        let (path, content) = (self.path.clone(), bytes.clone());
-        let written = tokio::task::spawn_blocking(move || replace_file(&path, &content)).await;
-        match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(()) => {
-                *self.written.lock() = Some(bytes);
-                true
-            }
-            Err(error) => {
-                let path = self.path.display();
-                tracing::error!(%path, %error, "the progress of replays cannot be written; retrying");
-                false
-            }
-        }
+        written.is_ok()
     }
 }
 
@@ -169,14 +115,4 @@ impl Entry {
             status,
         })
     }
-}
-
-/// Replaces a file whole: it has either content after a crash.
-pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("json.new");
-    let mut file = File::create(&fresh)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }

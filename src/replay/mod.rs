@@ -37,7 +37,6 @@ use grapnel_values::clock::Clock;
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::file_store::replace_file;
 use self::visit::{Continuation, Visit};
 pub use self::{
     file_store::{FileStore, FileStoreError},

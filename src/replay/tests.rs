@@ -577,9 +577,11 @@ async fn a_file_keeps_the_progress_of_what_has_begun() {
     assert!(store.keep(&[]).await);
     assert!(store.recall(&stage.view("again")).is_none());
     assert!(FileStore::open(&directory).unwrap().recall(&stage.view("again")).is_none());
-    for (text, expected) in [("{", "does not have the form"), (r#"{"version":2,"replays":[]}"#, "another version")] {
+    for (text, expected) in
+        [("{", "does not have the expected form"), (r#"{"version":2,"replays":[]}"#, "another version")]
+    {
         std::fs::write(directory.join("replays.json"), text).unwrap();
-        let error = FileStore::open(&directory).err().unwrap().to_string();
-        assert!(error.contains(expected), "{error}");
+        let error = anyhow::Error::from(FileStore::open(&directory).err().unwrap());
+        assert!(format!("{error:#}").contains(expected), "{error:#}");
     }
 }

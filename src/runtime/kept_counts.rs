@@ -1,15 +1,7 @@
 //! The counts of endpoints in a file, where no cluster keeps their statuses. Those of subscriptions are in the journal.
-//!
-//! The file is written whole under another name, synced, and renamed into place. What was counted since the last write is
-//! lost with a crash.
+//! What was counted since the last write is lost with a crash.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use grapnel_api::{ObjectKey, WebhookEndpointStatus};
 use serde::{Deserialize, Serialize};
@@ -22,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::limits;
 use crate::{
     catalog::{EndpointReading, Facts, ObjectView},
-    replay,
+    kept_file::{KeptFile, KeptFileError},
 };
 
 /// The name of the file in the data directory.
@@ -31,9 +23,8 @@ const NAME: &str = "counts.json";
 /// The version of its form.
 const VERSION: u32 = 1;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Content {
-    version: u32,
     endpoints: Vec<Entry>,
 }
 
@@ -46,24 +37,21 @@ struct Entry {
 
 /// The counts in the data directory.
 pub(super) struct KeptCounts {
-    path: PathBuf,
+    file: KeptFile,
     /// What an earlier process has counted, of endpoints that this one has not seen yet.
     known: HashMap<ObjectKey, EndpointReading>,
-    /// What was written last.
-    written: Vec<u8>,
 }
 
 impl KeptCounts {
     /// Reads the file in this directory. Without one that can be used, counts begin at zero. Blocks for a moment.
     pub(super) fn open(directory: &Path) -> Self {
-        let path = directory.join(NAME);
-        let known = read(&path).unwrap_or_else(|error| {
-            if error.kind() != io::ErrorKind::NotFound {
-                tracing::warn!(path = %path.display(), %error, "counts of endpoints cannot be read; they begin at zero");
-            }
+        let file = KeptFile::new(directory.join(NAME), VERSION);
+        let known = read(&file).unwrap_or_else(|error| {
+            let error = anyhow::Error::from(error);
+            tracing::warn!(error = format!("{error:#}"), "counts of endpoints cannot be read; they begin at zero");
             HashMap::new()
         });
-        Self { path, known, written: Vec::new() }
+        Self { file, known }
     }
 
     /// Continues the counts of the objects, and keeps them until `stop`.
@@ -104,18 +92,9 @@ impl KeptCounts {
             return;
         }
         let endpoints = views.iter().filter_map(Entry::of).collect();
-        // These types can always be serialized.
-        let content = serde_json::to_vec(&Content { version: VERSION, endpoints }).unwrap_or_default();
-        if content == self.written {
-            return;
-        }
-        let (path, bytes) = (self.path.clone(), content.clone());
-        let written = tokio::task::spawn_blocking(move || replay::replace_file(&path, &bytes)).await;
-        match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(()) => self.written = content,
-            Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "counts of endpoints cannot be written; retrying");
-            }
+        if let Err(error) = self.file.write(Content { endpoints }).await {
+            let path = self.file.path().display();
+            tracing::warn!(%path, %error, "counts of endpoints cannot be written; retrying");
         }
     }
 }
@@ -129,13 +108,8 @@ impl Entry {
     }
 }
 
-fn read(path: &Path) -> io::Result<HashMap<ObjectKey, EndpointReading>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limits::COUNTS_BYTES).read_to_end(&mut bytes)?;
-    let content: Content = serde_json::from_slice(&bytes)?;
-    if content.version != VERSION {
-        return Err(io::Error::other(format!("another version of Grapnel has written it (form {})", content.version)));
-    }
+fn read(file: &KeptFile) -> Result<HashMap<ObjectKey, EndpointReading>, KeptFileError> {
+    let content: Content = file.read(limits::COUNTS_BYTES)?.unwrap_or_default();
     let entries = content.endpoints.into_iter();
     Ok(entries.map(|entry| (ObjectKey::new(entry.namespace, entry.name), EndpointReading::of(&entry.status))).collect())
 }
