@@ -242,6 +242,15 @@ grapnel_values::bounds! {
     /// How often the streams are compared with what they have to be.
     pub const NATS_STREAMS_INTERVAL: Duration = Duration::from_secs(10);
 
+    /// How often the rows of endpoints that no longer exist are removed from NATS.
+    pub const NATS_NAMES_INTERVAL: Duration = Duration::from_secs(10 * 60);
+
+    /// Minimum age of such a row: another replica may know of an endpoint earlier than this one.
+    pub const NATS_NAMES_AGE: Duration = Duration::from_secs(60 * 60);
+
+    /// Maximum number of rows that are removed at once.
+    pub const NATS_NAMES_REMOVED: usize = 1000;
+
     /// How often the brokers have to prove that they sync before they acknowledge.
     pub const NATS_PROOF_INTERVAL: Duration = Duration::from_secs(60);
 

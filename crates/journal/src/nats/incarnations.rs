@@ -1,21 +1,28 @@
 //! Which object has an endpoint's name at present: one row on the brokers for each name, which any replica changes by
-//! compare-and-set, and which every replica remembers.
+//! compare-and-set, and which every replica remembers. A name without objects and events is forgotten.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    future::ready,
+    sync::Arc,
+};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use grapnel_api::{Incarnation, ObjectKey};
-use parking_lot::RwLock;
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::{Mutex, RwLock};
 
 use super::{
-    broker::{Broker, Expected, Publication, PublishError, ReadFrom},
+    broker::{Broker, Expected, Message, Publication, PublishError, ReadFrom},
     error::{from_broker, from_publish},
     layout::Layout,
+    replica::Replica,
     retry::Attempts,
 };
 use crate::{
     JournalError, Result,
-    limits::{FORMER_UIDS, NATS_PUBLISH_TRY},
+    limits::{FORMER_UIDS, NATS_LOOKUPS, NATS_NAMES_AGE, NATS_NAMES_INTERVAL, NATS_NAMES_REMOVED, NATS_PUBLISH_TRY},
 };
 
 /// The objects of one name.
@@ -43,6 +50,8 @@ impl Row {
 #[derive(Default)]
 pub(super) struct Incarnations {
     known: RwLock<HashMap<ObjectKey, Arc<Row>>>,
+    /// When the rows were swept last.
+    swept: Mutex<Option<Timestamp>>,
 }
 
 impl Incarnations {
@@ -55,13 +64,14 @@ impl Incarnations {
         self.known.write().insert(endpoint.clone(), Arc::new(row));
     }
 
-    /// Returns whether this object has the name at present.
+    /// Returns whether this object has the name at present. If nobody has had it, or only objects of which nothing is
+    /// kept, it has.
     pub(super) async fn is_current(&self, broker: &Broker, layout: &Layout, endpoint: &Incarnation) -> Result<bool> {
         // What was an earlier object to this replica may have become the current one.
         if self.knows(endpoint) == Some(true) {
             return Ok(true);
         }
-        let Some((row, _)) = read(broker, layout, &endpoint.key).await? else { return Ok(false) };
+        let Some((row, _)) = read(broker, layout, &endpoint.key).await? else { return Ok(true) };
         let current = *row.uid == *endpoint.uid;
         self.learn(&endpoint.key, row);
         Ok(current)
@@ -110,6 +120,41 @@ impl Incarnations {
                 Err(error) => attempts.after(from_publish(error)).await?,
             }
         }
+    }
+}
+
+impl Replica {
+    /// Forgets the names that are not among the listed ones, in memory, and on the brokers the names of the shards of
+    /// this replica of which nothing is kept. Asks the brokers at most once in [`NATS_NAMES_INTERVAL`].
+    ///
+    /// A request of an object that is gone may make its row anew: then the next sweep finds it.
+    pub(super) async fn sweep_names(&self, listed: &HashSet<ObjectKey>, now: Timestamp) -> Result<()> {
+        self.incarnations.known.write().retain(|name, _| listed.contains(name));
+        let was = *self.incarnations.swept.lock();
+        if was.is_some_and(|swept| now.duration_since(swept).unsigned_abs() < NATS_NAMES_INTERVAL) {
+            return Ok(());
+        }
+        let (stream, filter) = (self.layout.meta_stream(), self.layout.row("endpoint.>"));
+        let rows = self.broker.rows_after(&stream, &filter, 0).await.map_err(from_broker)?;
+        let is_gone = |row: &Message| {
+            let Some(name) = self.layout.key_of_row(&row.subject).and_then(|key| self.layout.endpoint_of_row(key))
+            else {
+                return false;
+            };
+            let is_old = now.duration_since(row.time) >= SignedDuration::try_from(NATS_NAMES_AGE).unwrap_or_default();
+            let owned = self.owned(self.layout.shard_of(&name));
+            is_old && !listed.contains(&name) && owned.is_some_and(|owned| !owned.state().has_endpoint(&name))
+        };
+        // A row that was replaced meanwhile is another message.
+        let gone = rows.into_iter().filter(is_gone).take(NATS_NAMES_REMOVED).map(|row| row.sequence);
+        let removals: Vec<_> = gone.map(|sequence| self.broker.delete(&stream, sequence)).collect();
+        stream::iter(removals)
+            .buffer_unordered(NATS_LOOKUPS)
+            .try_for_each(|_| ready(Ok(())))
+            .await
+            .map_err(from_broker)?;
+        *self.incarnations.swept.lock() = Some(now);
+        Ok(())
     }
 }
 

@@ -77,6 +77,12 @@ impl Layout {
         format!("endpoint.{}.{}", token(&endpoint.namespace), token(&endpoint.name))
     }
 
+    /// Returns the endpoint of the key of such a row.
+    pub(crate) fn endpoint_of_row(&self, key: &str) -> Option<ObjectKey> {
+        let (namespace, name) = key.strip_prefix("endpoint.")?.split_once('.')?;
+        Some(named(namespace, name))
+    }
+
     /// Returns the subject of the state log of a shard.
     pub(crate) fn state(&self, shard: Shard) -> String {
         format!("{}.s.{shard}", self.name)
@@ -106,7 +112,7 @@ impl Layout {
     pub(crate) fn endpoint_of(&self, subject: &str) -> Option<ObjectKey> {
         let mut tokens = subject.strip_prefix(&*self.name)?.strip_prefix(".e.")?.split('.');
         let (_, namespace, name) = (tokens.next()?, tokens.next()?, tokens.next()?);
-        Some(ObjectKey::new(&*namespace.replace('_', "."), &*name.replace('_', ".")))
+        Some(named(namespace, name))
     }
 
     /// Returns the subject that wakes the owner of a shard.
@@ -126,6 +132,11 @@ fn token(name: &str) -> String {
     name.replace('.', "_")
 }
 
+/// Returns the object of two tokens.
+fn named(namespace: &str, name: &str) -> ObjectKey {
+    ObjectKey::new(namespace.replace('_', "."), name.replace('_', "."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +150,7 @@ mod tests {
             let subject = layout.event(shard, &endpoint, "id.with * and > and ü");
             assert_eq!(layout.endpoint_of(&subject), Some(endpoint.key.clone()), "{subject}");
             assert_eq!(subject.split('.').count(), 6);
+            assert_eq!(layout.endpoint_of_row(&layout.endpoint_row(&endpoint.key)), Some(endpoint.key.clone()));
             assert!(subject.starts_with(layout.events(shard).trim_end_matches('>')));
             let other = Incarnation::new(endpoint.key.clone(), "other");
             assert_ne!(layout.event(shard, &other, "id.with * and > and ü"), subject);

@@ -432,7 +432,9 @@ impl Journal for NatsJournal {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        failed.map_or(Ok(swept), Err)
+        let listed = retention.endpoints.into_iter().map(|(endpoint, _)| endpoint.key).collect();
+        let names = self.replica.sweep_names(&listed, now).await;
+        failed.or(names.err()).map_or(Ok(swept), Err)
     }
 
     fn tenure(&self) -> watch::Receiver<Tenure> {

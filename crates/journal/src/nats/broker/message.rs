@@ -46,7 +46,6 @@ pub(crate) struct Message {
     /// Its body.
     pub(crate) payload: Bytes,
     /// When the brokers took it in.
-    #[cfg_attr(not(test), expect(dead_code, reason = "an event has the time of its receipt"))]
     pub(crate) time: Timestamp,
 }
 

@@ -187,6 +187,12 @@ impl ShardState {
         next
     }
 
+    /// Returns whether anything is known of an endpoint. One that is gone is forgotten by the sweep after the removal of
+    /// its last event.
+    pub(crate) fn has_endpoint(&self, endpoint: &ObjectKey) -> bool {
+        self.endpoints.contains_key(endpoint)
+    }
+
     /// Forgets the endpoints that do not exist any more and of which nothing is left.
     fn forget_endpoints(&mut self, sweep: &Sweep) {
         let is_listed = |key: &ObjectKey| {
