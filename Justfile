@@ -12,6 +12,10 @@ run:
 test:
     ./scripts/test
 
+# Cut the power of brokers; needs root, loop devices and e2fsprogs
+power:
+    cargo nextest run --locked --workspace --run-ignored only -E 'test(/^power::/) or test(/^disk::/)'
+
 # Write the pictures of the documentation
 screenshots:
     mkdir -p docs/images

@@ -10,6 +10,7 @@ mod audit;
 mod by_hand;
 mod chaos;
 mod outages;
+mod power;
 mod proxy;
 mod receipts;
 mod senders;

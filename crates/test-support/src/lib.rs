@@ -9,6 +9,7 @@
 pub mod certificates;
 pub mod cluster;
 pub mod directory;
+pub mod disk;
 pub mod home;
 pub mod journal_front;
 pub mod leaks;

@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{directory, eventually_every, program::client};
+use crate::{directory, disk::Disk, eventually_every, program::client};
 
 /// Time between two questions to the brokers.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -22,6 +22,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Ports outside of the range from which the system takes the ports of clients: with a client's port in that range, a client
 /// that tries to reach a broker that is down may connect to itself and keep the port.
 const PORTS: std::ops::Range<u64> = 12_000..32_000;
+
+/// Size of a broker's disk, if it has one of its own.
+const DISK_BYTES: u64 = 1 << 30;
 
 /// How the brokers are configured.
 #[derive(Debug, Clone)]
@@ -34,11 +37,13 @@ pub struct NatsSettings {
     pub users: Vec<String>,
     /// Further lines of the configuration.
     pub more: String,
+    /// Whether each has a disk of its own, whose power can be cut.
+    pub disks: bool,
 }
 
 impl Default for NatsSettings {
     fn default() -> Self {
-        Self { sync_always: false, max_payload: 8 << 20, users: Vec::new(), more: String::new() }
+        Self { sync_always: false, max_payload: 8 << 20, users: Vec::new(), more: String::new(), disks: false }
     }
 }
 
@@ -51,6 +56,7 @@ pub struct NatsCluster {
 struct Node {
     ports: Ports,
     process: Option<Child>,
+    disk: Option<Disk>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +86,12 @@ impl NatsCluster {
             let home = cluster.home(node);
             fs::create_dir_all(&home).unwrap();
             fs::write(home.join("nats.conf"), configuration(node, own, &ports, &home, &settings)).unwrap();
-            cluster.nodes.push(Node { ports: *own, process: None });
+            let disk = settings.disks.then(|| {
+                let mounted = store(&home);
+                fs::create_dir_all(&mounted).unwrap();
+                Disk::new(home.join("disk"), mounted, DISK_BYTES)
+            });
+            cluster.nodes.push(Node { ports: *own, process: None, disk });
         }
         for node in 0..count {
             cluster.spawn(node);
@@ -130,6 +141,16 @@ impl NatsCluster {
         let mut process = self.nodes[node].process.take().expect("it runs");
         process.kill().unwrap();
         process.wait().unwrap();
+    }
+
+    /// Cuts the power of these brokers at the same time, and returns it to their disks: they have lost what they had not
+    /// synced. They can be started again.
+    pub fn cut_power(&mut self, nodes: &[usize]) {
+        // From here on they answer nothing.
+        nodes.iter().for_each(|node| self.stop(*node));
+        nodes.iter().for_each(|node| self.disk(*node).power_off());
+        nodes.iter().for_each(|node| self.kill(*node));
+        nodes.iter().for_each(|node| self.disk(*node).power_on());
     }
 
     /// Ends a broker in order, and returns when it has ended.
@@ -193,9 +214,23 @@ impl NatsCluster {
         }
     }
 
+    /// Number of messages that a broker has in the streams whose names begin with `prefix`.
+    pub async fn messages(&self, node: usize, prefix: &str) -> u64 {
+        let url = format!("http://127.0.0.1:{}/jsz?accounts=true&streams=true", self.nodes[node].ports.monitor);
+        let jetstream: Value = client().get(url).send().await.unwrap().json().await.unwrap();
+        let accounts = jetstream["account_details"].as_array().into_iter().flatten();
+        let streams = accounts.flat_map(|account| account["stream_detail"].as_array().into_iter().flatten());
+        let matching = streams.filter(|stream| stream["name"].as_str().is_some_and(|name| name.starts_with(prefix)));
+        matching.filter_map(|stream| stream["state"]["messages"].as_u64()).sum()
+    }
+
     /// What a broker has logged.
     pub fn log(&self, node: usize) -> String {
         fs::read_to_string(self.home(node).join("log")).unwrap_or_default()
+    }
+
+    fn disk(&self, node: usize) -> &Disk {
+        self.nodes[node].disk.as_ref().expect("it has a disk of its own")
     }
 
     fn home(&self, node: usize) -> PathBuf {
@@ -235,11 +270,17 @@ impl Drop for NatsCluster {
                 eprintln!("the end of the log of broker {}:\n{}", self.name(node), last.join("\n"));
             }
         }
+        // Before their disks are unmounted.
         for process in self.nodes.iter_mut().filter_map(|node| node.process.as_mut()) {
             let _ = process.kill();
             let _ = process.wait();
         }
     }
+}
+
+/// Where a broker stores what it keeps.
+fn store(home: &Path) -> PathBuf {
+    home.join("data")
 }
 
 /// The configuration of a broker.
@@ -252,7 +293,7 @@ fn configuration(node: usize, own: &Ports, all: &[Ports], home: &Path, settings:
     line(format!("max_payload: {}", settings.max_payload));
     line(format!("max_pending: {}", (settings.max_payload * 4).max(64 << 20)));
     let sync = if settings.sync_always { "sync_interval: always, " } else { "" };
-    line(format!("jetstream: {{ store_dir: {:?}, {sync}max_file: 8GB, max_mem: 256MB }}", home.join("data")));
+    line(format!("jetstream: {{ store_dir: {:?}, {sync}max_file: 8GB, max_mem: 256MB }}", store(home)));
     if all.len() > 1 {
         let routes: Vec<String> = all.iter().map(|ports| format!("nats://127.0.0.1:{}", ports.cluster)).collect();
         line(format!(
