@@ -13,6 +13,7 @@ mod outages;
 mod power;
 mod proxy;
 mod receipts;
+mod rolling;
 mod senders;
 mod setups;
 mod site;
