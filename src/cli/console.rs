@@ -1,4 +1,4 @@
-//! `grapnel console`: the operator's console in a browser on this machine, with the credentials of whoever starts it.
+//! `grapnel console`: the operator's console in a browser on this machine, with the credentials of the user who starts it.
 
 mod browser;
 mod proxy;

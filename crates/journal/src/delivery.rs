@@ -7,6 +7,9 @@ use jiff::Timestamp;
 
 use super::{EventEntry, Sequence, StoredEvent};
 
+/// The dead-letter reason of an event that cannot be read.
+pub(crate) const DAMAGED: &str = "damaged";
+
 /// Where a new consumer begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Start {

@@ -199,7 +199,7 @@ grapnel_values::bounds! {
     /// Maximum number of appended events of one shard that wait for the index to reach them.
     pub const NATS_EVENTS_AHEAD: usize = 4096;
 
-    /// How often the owner of a shard looks for new events if nobody tells it about any.
+    /// How often the owner of a shard looks for new events if no replica tells it about any.
     pub const NATS_POLL: Duration = Duration::from_secs(1);
 
     /// Maximum number of new events of a shard that one request reads.

@@ -1,7 +1,7 @@
-//! Tests in namespaces of their own: what they mount, and which addresses they have, is nobody else's.
+//! Tests in namespaces of their own: what they mount, and their addresses, exist only there.
 //!
-//! Such a test is two: the outer one makes the namespaces and runs the inner one in them, which is `#[ignore]`d for whoever
-//! runs it elsewhere. That takes root, or user namespaces for everybody, as Debian has them.
+//! Such a test is two: the outer one makes the namespaces and runs the inner one in them, which is `#[ignore]`d everywhere
+//! else. That takes root, or user namespaces for everybody, as Debian has them.
 
 use std::{os::unix::fs::MetadataExt, process::Command};
 

@@ -317,7 +317,7 @@ fn program() -> PathBuf {
     String::from_utf8(output.stdout).unwrap().trim().into()
 }
 
-/// Takes a port that nobody else has.
+/// Takes a free port.
 fn free() -> TcpListener {
     // Tests run in parallel: each tries other ports.
     let mut random = RandomState::new().build_hasher();

@@ -63,7 +63,7 @@ impl SharedJournal {
         (Arc::clone(&replica), Arc::new(Fronted(replica)))
     }
 
-    /// The journal as it is, whoever delivers.
+    /// The journal as it is, whichever replica delivers.
     pub fn journal(&self) -> &MemoryJournal {
         &self.journal
     }

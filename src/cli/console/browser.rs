@@ -1,4 +1,4 @@
-//! Opens a URL in the browser of whoever uses this machine.
+//! Opens a URL in the user's browser.
 
 use std::process::{Command, Stdio};
 

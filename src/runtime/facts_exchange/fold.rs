@@ -4,7 +4,7 @@
 //!   row of a dead replica ──seal──▶ sealed row ──add──▶ total, names its revision ──remove──▶ the row is gone
 //! ```
 //!
-//! Each arrow is one write that succeeds only on what was read. Whoever stops in between, the next one goes on: a row
+//! Each arrow is one write that succeeds only on what was read. If a replica stops in between, the next one goes on: a row
 //! counts until the total names its revision, and then no more. A replica that was only paused cannot change its sealed
 //! row, and learns from it what the total has of its counts.
 

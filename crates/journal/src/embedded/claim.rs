@@ -12,13 +12,11 @@ use super::{
 };
 use crate::{
     Claim, Claimed, Delivery, Failure, JournalError, Result, Sequence, Settlement, StoredEvent,
+    delivery::DAMAGED,
     limits::{CLAIM_BYTES, ORDERED_CLAIM},
     machine::{End, Ended, Micros, Taken},
     record,
 };
-
-/// The dead-letter reason of an event that cannot be read.
-const DAMAGED: &str = "damaged";
 
 /// Releases taken deliveries when the claim fails or its future is dropped.
 struct TakenGuard<'a> {

@@ -129,7 +129,7 @@ impl Replica {
         let request = Request::Room { endpoint: endpoint.into(), room };
         match peer::ask(self, shard, &request).await {
             Ok(_) => Ok(()),
-            // Without an owner nobody counts: the brokers' own bound holds.
+            // Without an owner the bytes are not counted: the brokers' own bound holds.
             Err(JournalError::Unavailable(_)) if !room.full => Ok(()),
             Err(error) => Err(error),
         }

@@ -121,7 +121,7 @@ async fn watch_streams(replica: Arc<Replica>) {
                 }
                 replica.streams_ready();
             }
-            // Whoever needs the brokers notices that, and nothing is known about the streams.
+            // The calls that need the brokers report that, and nothing is known about the streams.
             Err(error) if error.is_passing() => {}
             Err(error) => {
                 let why = error.to_string();
@@ -206,7 +206,7 @@ async fn serve_shard(replica: Arc<Replica>, ownership: Arc<Ownership>, shard: Sh
     replica.disown(&owned);
     drop(tasks);
     tracing::info!(shard, "this replica no longer delivers the events of the shard");
-    // A lease that ran out is nobody's, or that of this replica's next tenure.
+    // A lease that ran out is free, or belongs to this replica's next tenure.
     if tenancy.is_valid() {
         ownership.give_back(shard).await;
     }

@@ -1,4 +1,4 @@
-//! Handshakes in requests with another method than POST, which nobody signs.
+//! Handshakes in requests with another method than POST, which are not signed.
 
 use grapnel_values::secret::Secret;
 use http::{HeaderMap, Method, StatusCode};

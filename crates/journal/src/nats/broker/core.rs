@@ -1,4 +1,4 @@
-//! Core messages between replicas: kept nowhere, answered by whoever listens.
+//! Core messages between replicas: not stored, and answered by a listener if there is one.
 
 use std::{
     pin::Pin,
@@ -51,7 +51,7 @@ impl Broker {
         }
     }
 
-    /// Sends a request to whoever listens and waits for one answer.
+    /// Sends a request to the listeners of a subject and waits for one answer.
     pub(crate) async fn request(
         &self,
         subject: String,

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::{Broker, BrokerError, Message, ReadFrom, connection::invalid, error::code, message::parsed};
 use crate::limits::{NATS_REQUEST_TIMEOUT, NATS_SCAN_LAG, NATS_SCAN_PULL, NATS_SCAN_TRIES, NATS_STREAM_TIMEOUT};
 
-/// How long the brokers keep a consumer that nobody asks: the remains of a process that ended during a scan.
+/// How long the brokers keep an unused consumer: one that a process left behind when it ended during a scan.
 const ABANDONED: Duration = Duration::from_secs(30);
 
 /// Where a scan is.

@@ -1,6 +1,6 @@
 //! The brokers as the engine uses them: one connection, JetStream by its JSON API, and core messages.
 //!
-//! [`Broker`] is a cheap handle. Every call is one attempt with a deadline; whoever calls decides whether to repeat it. JetStream
+//! [`Broker`] is a cheap handle. Every call is one attempt with a deadline; the caller decides whether to repeat it. JetStream
 //! is spoken directly, because the engine needs what a client library leaves out: the number in `wrong last sequence`, atomic
 //! batches, and batched direct reads.
 //!

@@ -21,10 +21,11 @@ impl Rotation {
         let mut tried = self.tried.lock();
         tried.retain(|addr| pool.iter().any(|server| server.addr == *addr));
         let untried: Vec<_> = pool.iter().map(|server| &server.addr).filter(|addr| !tried.contains(addr)).collect();
-        let addr = match untried.len() {
-            0 if tried.is_empty() => return None,
-            0 => tried.remove(0),
-            several => untried[random % several].clone(),
+        let chosen = random.checked_rem(untried.len()).and_then(|index| untried.get(index));
+        let addr = match chosen {
+            Some(addr) => (*addr).clone(),
+            None if tried.is_empty() => return None,
+            None => tried.remove(0),
         };
         tried.push(addr.clone());
         // No delay of its own: the one that grows with the attempts.

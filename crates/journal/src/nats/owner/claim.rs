@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::OwnedShard;
 use crate::{
     Claim, Claimed, Delivery, Failure, JournalError, Result, Sequence, Settlement, StoredEvent,
+    delivery::DAMAGED,
     limits::NATS_LOOKUPS,
     machine::Taken,
     nats::{
@@ -20,9 +21,6 @@ use crate::{
     },
     record,
 };
-
-/// The dead-letter reason of an event that cannot be read.
-const DAMAGED: &str = "damaged";
 
 /// An event that was read by its sequence.
 pub(in crate::nats) enum LoadedEvent {

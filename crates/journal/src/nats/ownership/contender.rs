@@ -269,7 +269,7 @@ impl Contender {
         let ready = !self.leaving && self.presence.revision != 0 && self.members.is_known() && !lease.declines(now);
         let Some(free) = lease.takeable(expiry, now).filter(|_| ready) else { return false };
         let desired = self.members.desired(shard, Some(&self.replica), lease.expired(expiry, now), expiry);
-        // Whoever should take it has had time enough.
+        // The replica that should take it has had enough time.
         desired == Some(&*self.replica) || free >= expiry
     }
 

@@ -38,7 +38,8 @@ impl Membership {
         expiry: Duration,
     ) {
         let last = self.read.replace(began);
-        // Nobody could write while nobody could read: those who were alive then have time to show that they still are.
+        // While the rows could not be read, they could not be written either: the replicas that were alive then have time to
+        // show that they still are.
         let silence = last.is_some_and(|last| began.since(last) > expiry / 2);
         let mut before = std::mem::take(&mut self.seen);
         for (replica, row) in rows {

@@ -13,7 +13,7 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holder {
     /// The row is absent, or the last owner has given the shard back.
-    Nobody,
+    Free,
     /// This replica.
     Own,
     /// Another replica, or a row that cannot be read.
@@ -73,10 +73,10 @@ impl ShardLease {
             _ => {
                 let row = row.map(|row| rows::decode::<LeaseRow>(&row.value));
                 let (holder, holds) = match row {
-                    None => (Holder::Nobody, None),
-                    // Whoever wrote it may be alive.
+                    None => (Holder::Free, None),
+                    // The replica that wrote it may be alive.
                     Some(None) => (Holder::Other, None),
-                    Some(Some(LeaseRow { replica: None, .. })) => (Holder::Nobody, None),
+                    Some(Some(LeaseRow { replica: None, .. })) => (Holder::Free, None),
                     Some(Some(LeaseRow { replica: Some(it), .. })) if it == replica => (Holder::Own, Some(it)),
                     Some(Some(LeaseRow { replica: Some(it), .. })) => (Holder::Other, Some(it)),
                 };
@@ -91,7 +91,7 @@ impl ShardLease {
 
     /// Takes a row that this replica has written.
     pub(super) fn wrote(&mut self, revision: u64, replica: Option<&str>, now: BootTime) {
-        let holder = if replica.is_some() { Holder::Own } else { Holder::Nobody };
+        let holder = if replica.is_some() { Holder::Own } else { Holder::Free };
         let replica = replica.map(str::to_owned);
         self.seen = Some(SeenLease { revision, replica, holder, since: now });
         self.doubtful = false;
@@ -125,7 +125,7 @@ impl ShardLease {
         let seen = self.seen.as_ref()?;
         let since = match seen.holder {
             // Every earlier tenancy of this replica has ended, and no other replica has written since.
-            Holder::Nobody | Holder::Own => seen.since,
+            Holder::Free | Holder::Own => seen.since,
             Holder::Other => seen.since.after(expiry),
         };
         (now >= since).then(|| now.since(since))

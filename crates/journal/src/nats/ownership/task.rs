@@ -70,7 +70,7 @@ pub(super) async fn run(
         outputs.publish(&contender);
         if let Some((answer, end)) = released.take() {
             if contender.has_left() || clock.now() >= end {
-                // Nobody may wait for it any more.
+                // The caller may have given up.
                 let _ = answer.send(());
                 return;
             }

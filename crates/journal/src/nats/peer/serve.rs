@@ -29,7 +29,7 @@ pub(in crate::nats) async fn serve(replica: Arc<Replica>, shard: Arc<OwnedShard>
         let (replica, shard) = (Arc::clone(&replica), Arc::clone(&shard));
         tokio::spawn(async move {
             if !shard.serves() {
-                // Its next owner answers, or nobody does.
+                // Its next owner answers if there is one.
                 return;
             }
             let answer = match decode_request(&request.payload) {
