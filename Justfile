@@ -14,7 +14,7 @@ test:
 
 # Cut the power of brokers; needs root, loop devices and e2fsprogs
 power:
-    cargo nextest run --locked --workspace --run-ignored only -E 'test(/^power::/) or test(/^disk::/)'
+    cargo nextest run --locked --workspace --run-ignored only -E '(binary(replicas) & test(/^power::/)) or (package(grapnel-test-support) & test(/^disk::/))'
 
 # Write the pictures of the documentation
 screenshots:
