@@ -56,7 +56,7 @@ struct Entry {
 }
 
 impl FileStore {
-    /// Reads the file in this directory, if there is one. Creates the directory if need be. Blocks for a moment.
+    /// Reads the file in this directory, if there is one. Creates a missing directory. Blocks the thread.
     ///
     /// # Errors
     /// Returns an error if there is a file that cannot be used: to run every replay again would deliver events again.

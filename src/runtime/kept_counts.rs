@@ -43,7 +43,7 @@ pub(super) struct KeptCounts {
 }
 
 impl KeptCounts {
-    /// Reads the file in this directory. Without one that can be used, counts begin at zero. Blocks for a moment.
+    /// Reads the file in this directory. Without one that can be used, counts begin at zero. Blocks the thread.
     pub(super) fn open(directory: &Path) -> Self {
         let file = KeptFile::new(directory.join(NAME), VERSION);
         let known = read(&file).unwrap_or_else(|error| {

@@ -16,6 +16,15 @@ use crate::{
     site::{ENDPOINTS, endpoint},
 };
 
+/// Checks everything that has to hold when nothing is broken any more.
+pub(crate) async fn all_is_well(sent: &Sent, receipts: &Mutex<Receipts>, replicas: &[&Grapnel]) {
+    everything_arrives(sent, receipts, replicas).await;
+    lists_agree(sent, replicas).await;
+    let receipts = receipts.lock().unwrap();
+    nothing_is_wrong(sent, &receipts);
+    order_holds(&receipts);
+}
+
 /// Accepted events of an endpoint.
 fn accepted(sent: &Sent, number: usize) -> Vec<Event> {
     let events = |sender: usize| {
@@ -25,7 +34,7 @@ fn accepted(sent: &Sent, number: usize) -> Vec<Event> {
 }
 
 /// Waits until every accepted event has been taken by every subscription, or is a dead letter of `fussy`.
-pub(crate) async fn everything_arrives(sent: &Sent, receipts: &Mutex<Receipts>, replicas: &[&Grapnel]) {
+async fn everything_arrives(sent: &Sent, receipts: &Mutex<Receipts>, replicas: &[&Grapnel]) {
     for (number, kind) in (0..ENDPOINTS).flat_map(|number| KINDS.map(|kind| (number, kind))) {
         let expected = accepted(sent, number);
         let (refused, taken): (Vec<Event>, Vec<Event>) =
@@ -77,7 +86,7 @@ pub(crate) fn logs(replicas: &[&Grapnel]) -> String {
 }
 
 /// Nothing arrived that was never sent, nothing with another content, and nothing was answered wrongly.
-pub(crate) fn nothing_is_wrong(sent: &Sent, receipts: &Receipts) {
+fn nothing_is_wrong(sent: &Sent, receipts: &Receipts) {
     assert!(sent.wrong.is_empty(), "{:#?}", sent.wrong);
     assert!(receipts.wrong.is_empty(), "{:#?}", receipts.wrong);
     for ((number, kind), arrivals) in &receipts.arrivals {
@@ -89,7 +98,7 @@ pub(crate) fn nothing_is_wrong(sent: &Sent, receipts: &Receipts) {
 }
 
 /// Events that a sender sent one after the other reach a subscription with `ordering: Ordered` in that order.
-pub(crate) fn order_holds(receipts: &Receipts) {
+fn order_holds(receipts: &Receipts) {
     for ((number, _), arrivals) in receipts.arrivals.iter().filter(|((_, kind), _)| *kind == "orderly") {
         let mut last: BTreeMap<usize, u64> = BTreeMap::new();
         for event in &arrivals.order {
@@ -104,7 +113,7 @@ pub(crate) fn order_holds(receipts: &Receipts) {
 }
 
 /// Every replica lists the same events, each under one sequence, and none that was answered 2xx is missing where events are kept.
-pub(crate) async fn lists_agree(sent: &Sent, replicas: &[&Grapnel]) {
+async fn lists_agree(sent: &Sent, replicas: &[&Grapnel]) {
     for number in (0..ENDPOINTS).step_by(2) {
         let path = format!("/api/v1/namespaces/default/endpoints/{}/events", endpoint(number));
         let first = list(replicas[0], &path, |item| item["id"].as_str().map(str::to_owned)).await;

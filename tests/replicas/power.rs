@@ -11,7 +11,7 @@ use grapnel_test_support::{
 };
 
 use crate::{
-    audit::{everything_arrives, lists_agree, nothing_is_wrong, order_holds},
+    audit::all_is_well,
     receipts::{KINDS, receiver},
     senders::{SENDERS, Senders, Sent},
     site::{Site, objects, ready, start},
@@ -67,11 +67,7 @@ async fn nothing_is_lost_when_the_power_fails() {
     let sent = senders.sent().clone();
     eprintln!("{rounds} failures, {} events accepted; refusals {:?}", sent.total(), sent.refusals);
     let replicas: Vec<&Grapnel> = replicas.iter().collect();
-    everything_arrives(&sent, &receipts, &replicas).await;
-    lists_agree(&sent, &replicas).await;
-    let receipts = receipts.lock().unwrap();
-    nothing_is_wrong(&sent, &receipts);
-    order_holds(&receipts);
+    all_is_well(&sent, &receipts, &replicas).await;
 }
 
 /// Brokers that sync now and then, which is their default, lose accepted events: the reason for the proof of sync, and what

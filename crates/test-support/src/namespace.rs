@@ -1,7 +1,7 @@
 //! Tests in namespaces of their own: what they mount, and their addresses, exist only there.
 //!
 //! Such a test is two: the outer one makes the namespaces and runs the inner one in them, which is `#[ignore]`d everywhere
-//! else. That takes root, or user namespaces for everybody, as Debian has them.
+//! else. That takes root, or user namespaces that need no privileges, as on Debian.
 
 use std::{os::unix::fs::MetadataExt, process::Command};
 

@@ -9,17 +9,8 @@ use super::{
 };
 use crate::{
     DeliveryState, Redelivered, RedeliveryPosition, RedeliveryStep, Result, Selection, Sequence,
-    limits::REDELIVERY_STEP,
+    limits::REDELIVERY_STEP, machine::Chosen,
 };
-
-/// The selection of one step.
-#[derive(Default)]
-struct Chosen {
-    /// Kept events of the consumer.
-    sequences: Vec<Sequence>,
-    /// Counts of all other events.
-    counts: Redelivered,
-}
 
 impl MemoryState {
     pub(super) fn redeliver(

@@ -64,8 +64,7 @@ impl Incarnations {
         self.known.write().insert(endpoint.clone(), Arc::new(row));
     }
 
-    /// Returns whether this object has the name at present. A name without a row
-    /// belongs to any object that asks.
+    /// Returns whether this object has the name at present. A name without a row belongs to any object that asks.
     pub(super) async fn is_current(&self, broker: &Broker, layout: &Layout, endpoint: &Incarnation) -> Result<bool> {
         // What was an earlier object to this replica may have become the current one.
         if self.knows(endpoint) == Some(true) {
