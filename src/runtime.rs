@@ -29,6 +29,7 @@ use self::{
     kept_counts::KeptCounts,
     plane::{InCluster, Plane},
     stop_signal::stop_signal,
+    supervise::Stage,
 };
 use crate::{
     admin::Health,
@@ -124,7 +125,7 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
     let directory = options.journal.directory.clone();
     let mut plane = plane::start(options, metrics, candidates, None, health.clone(), limits::FACTS_INTERVAL).await?;
     if plane.journal.is_shared() {
-        let (objects, stop) = (plane.objects.clone(), plane.supervisor.stage("replays"));
+        let (objects, stop) = (plane.objects.clone(), plane.supervisor.stage(Stage::Replays));
         plane.supervisor.spawn("replays", async move {
             file_replays::refuse(objects, stop).await;
             Ok(())
@@ -134,14 +135,14 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
         let files = move || (FileStore::open(&directory), KeptCounts::open(&directory));
         let (progress, counts) = tokio::task::spawn_blocking(files).await?;
         plane.replay(Arc::new(progress?));
-        let (objects, stop) = (plane.objects.clone(), plane.supervisor.stage("statuses"));
+        let (objects, stop) = (plane.objects.clone(), plane.supervisor.stage(Stage::Statuses));
         plane.supervisor.spawn("counts", async move {
             counts.run(objects, stop).await;
             Ok(())
         });
     }
     let mut supervisor = plane.supervisor;
-    let stop = supervisor.stage("configuration");
+    let stop = supervisor.stage(Stage::Configuration);
     supervisor.spawn("files", async move {
         files::watch(watch, candidate, stop).await;
         Ok(())
@@ -190,10 +191,9 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     let statuses = health.part("statuses");
     let (candidate_leader, leadership) = Candidate::new(clients.prompt.clone(), lease, statuses, metrics.clone());
     let budgets = WriteBudgets::new(cluster.status_writes_per_second);
-    // Replays end before the last statuses are written.
     plane.replay(Arc::new(ReplayStatuses { sightings: sightings.clone(), leadership: leadership.clone() }));
     let Plane { mut supervisor, objects, journal, clock, abandoned, .. } = plane;
-    let stop = supervisor.stage("statuses");
+    let stop = supervisor.stage(Stage::Statuses);
     let (draining, routing, cleaning) = (stop.clone(), stop.clone(), stop.clone());
     let cleanup = ReplayCleanup {
         client: clients.prompt.clone(),
@@ -257,8 +257,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         Ok(())
     });
 
-    // The Lease outlives the status writer: it is released only after the last write.
-    let stop = supervisor.stage("leadership");
+    let stop = supervisor.stage(Stage::Leadership);
     supervisor.spawn("lease", {
         let stop = stop.clone();
         async move {
@@ -278,7 +277,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         Ok(())
     });
 
-    let stop = supervisor.stage("configuration");
+    let stop = supervisor.stage(Stage::Configuration);
     supervisor.spawn("watch", async move {
         source.run(candidate, stop).await;
         Ok(())

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::supervise::Stage;
+
 grapnel_values::bounds! {
     /// Maximum endpoints, and subscriptions of one, that the log lists at the start.
     pub const ENDPOINTS_LOGGED: usize = 20;
@@ -63,6 +65,9 @@ grapnel_values::bounds! {
 
     /// Maximum time for closing the journal.
     pub const SHUTDOWN_JOURNAL: Duration = Duration::from_secs(30);
+
+    /// Maximum duration of a shutdown. The kubelet has to wait longer before it kills the process.
+    pub const SHUTDOWN: Duration = SHUTDOWN_STAGE.saturating_mul(Stage::COUNT).saturating_add(SHUTDOWN_JOURNAL);
 
     /// Timeout of an exchange with the trace collector.
     pub const TRACE_TIMEOUT: Duration = Duration::from_secs(10);

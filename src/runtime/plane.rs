@@ -1,8 +1,7 @@
-//! The data plane: its tasks, and the order in which they end.
+//! The data plane: its tasks.
 //!
 //! Consumers are aligned before the configuration is live, so that a subscription misses no event of a new endpoint
-//! that was created with it. At shutdown deliveries end first, then requests, then the journal: events accepted while a
-//! slow receiver is waited for are durable, and delivered after the next start.
+//! that was created with it.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -23,7 +22,7 @@ use super::{
     otlp_client::Collector,
     overview::Overview,
     retention, rollout,
-    supervise::Supervisor,
+    supervise::{Stage, Supervisor},
     visits,
 };
 use crate::{
@@ -61,7 +60,7 @@ impl Plane {
             clock: Arc::clone(&self.clock),
             store,
         };
-        let stop = self.supervisor.stage("replays");
+        let stop = self.supervisor.stage(Stage::Replays);
         self.supervisor.spawn("replays", async move {
             replayer.run(stop).await;
             Ok(())
@@ -75,7 +74,7 @@ pub(super) struct InCluster {
     pub(super) subscriptions: ClusterSubscriptions,
 }
 
-/// Spawns the tasks of the data plane, in the stages in which they end.
+/// Spawns the tasks of the data plane.
 pub(super) async fn start(
     options: DataPlane,
     metrics: Metrics,
@@ -134,8 +133,7 @@ pub(super) async fn start(
         serving.ready();
     }
 
-    // Stages end in the order in which they are created.
-    let stop = supervisor.stage("deliveries");
+    let stop = supervisor.stage(Stage::Deliveries);
     let client = || {
         let egress = ClientOptions::new(options.compile.egress.clone());
         Client::new(ClientOptions { proxy: options.egress_proxy.clone(), ..egress })
@@ -153,7 +151,7 @@ pub(super) async fn start(
     let background = Background::start("delivery").context("cannot start the threads of deliveries")?;
     supervisor.spawn_in(background, "dispatch", async move { Ok(dispatcher.run(stop).await?) });
 
-    let stop = supervisor.stage("requests");
+    let stop = supervisor.stage(Stage::Requests);
     let server = match &options.tls {
         Some(files) => {
             let config = files.load().context("TLS cannot be served")?;
@@ -189,7 +187,7 @@ pub(super) async fn start(
     };
     supervisor.spawn("ingress", async move { Ok(ingress::serve(ingress, ingress_listener, server, stop).await?) });
 
-    let stop = supervisor.stage("maintenance");
+    let stop = supervisor.stage(Stage::Maintenance);
     let sweep = retention::run(snapshots.clone(), Arc::clone(&journal), Arc::clone(&clock), stop.clone());
     supervisor.spawn("sweep", async move {
         sweep.await;
@@ -211,7 +209,7 @@ pub(super) async fn start(
         Ok(())
     });
 
-    let stop = supervisor.stage("administration");
+    let stop = supervisor.stage(Stage::Administration);
     let rates = Rates::new();
     let sampling = Arc::clone(&rates).run(snapshots.clone(), stop.clone());
     supervisor.spawn("rates", async move {
@@ -238,7 +236,7 @@ pub(super) async fn start(
     supervisor.spawn("admin", async move { Ok(admin::serve(admin, admin_listener, stop).await?) });
 
     if let Some(export) = export {
-        let stop = supervisor.stage("traces");
+        let stop = supervisor.stage(Stage::Traces);
         supervisor.spawn("traces", async move {
             stop.cancelled().await;
             Ok(tokio::task::spawn_blocking(|| export.end(limits::SHUTDOWN_TRACES)).await?)

@@ -11,18 +11,43 @@ use tokio_util::sync::CancellationToken;
 use super::background::Background;
 use crate::runtime::limits;
 
+/// The stages of a shutdown, in their order.
+///
+/// Deliveries end first, then requests: what is accepted while a slow receiver is waited for is durable, and delivered
+/// after the next start. Replays end before the last statuses are written, and the Lease outlives the status writer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Stage {
+    Deliveries,
+    Requests,
+    Maintenance,
+    Administration,
+    Traces,
+    Replays,
+    Statuses,
+    Leadership,
+    Configuration,
+}
+
+impl Stage {
+    /// The last one.
+    const LAST: Self = Self::Configuration;
+
+    /// How many there are.
+    pub(super) const COUNT: u32 = Self::LAST as u32 + 1;
+}
+
 /// Runs tasks in stages. All run concurrently; at shutdown each stage is cancelled, and awaited, before the next one.
 pub(super) struct Supervisor {
-    stages: Vec<Stage>,
+    stages: Vec<Tasks>,
     /// Dropped after everything else has ended.
     backgrounds: Vec<Background>,
     journal: Arc<dyn Journal>,
 }
 
-struct Stage {
-    name: &'static str,
+struct Tasks {
+    stage: Stage,
     stop: CancellationToken,
-    tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
+    running: JoinSet<(&'static str, anyhow::Result<()>)>,
 }
 
 impl Supervisor {
@@ -31,10 +56,10 @@ impl Supervisor {
         Self { stages: Vec::new(), backgrounds: Vec::new(), journal }
     }
 
-    /// Begins the next stage; the returned token cancels its tasks.
-    pub(super) fn stage(&mut self, name: &'static str) -> CancellationToken {
+    /// Begins a stage; the returned token cancels its tasks.
+    pub(super) fn stage(&mut self, stage: Stage) -> CancellationToken {
         let stop = CancellationToken::new();
-        self.stages.push(Stage { name, stop: stop.clone(), tasks: JoinSet::new() });
+        self.stages.push(Tasks { stage, stop: stop.clone(), running: JoinSet::new() });
         stop
     }
 
@@ -44,8 +69,8 @@ impl Supervisor {
         name: &'static str,
         task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) {
-        if let Some(stage) = self.stages.last_mut() {
-            stage.tasks.spawn(async move { (name, task.await) });
+        if let Some(newest) = self.stages.last_mut() {
+            newest.running.spawn(async move { (name, task.await) });
         }
     }
 
@@ -56,8 +81,8 @@ impl Supervisor {
         name: &'static str,
         task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) {
-        if let (Some(stage), Some(handle)) = (self.stages.last_mut(), background.handle()) {
-            stage.tasks.spawn_on(async move { (name, task.await) }, handle);
+        if let (Some(newest), Some(handle)) = (self.stages.last_mut(), background.handle()) {
+            newest.running.spawn_on(async move { (name, task.await) }, handle);
         }
         self.backgrounds.push(background);
     }
@@ -80,9 +105,9 @@ impl Supervisor {
     }
 
     async fn first_to_end(&mut self) -> anyhow::Error {
-        let ends = self.stages.iter_mut().map(|stage| {
+        let ends = self.stages.iter_mut().map(|tasks| {
             Box::pin(async move {
-                match stage.tasks.join_next().await {
+                match tasks.running.join_next().await {
                     Some(end) => end,
                     None => std::future::pending().await,
                 }
@@ -97,13 +122,14 @@ impl Supervisor {
     }
 
     /// Ends the stages in order, then closes the journal.
-    async fn end(self) -> anyhow::Result<()> {
+    async fn end(mut self) -> anyhow::Result<()> {
         let mut failed = None;
-        for mut stage in self.stages {
-            tracing::debug!(stage = stage.name, "ending");
-            stage.stop.cancel();
+        self.stages.sort_by_key(|tasks| tasks.stage);
+        for Tasks { stage, stop, mut running } in self.stages {
+            tracing::debug!(?stage, "ending");
+            stop.cancel();
             let ended = time::timeout(limits::SHUTDOWN_STAGE, async {
-                while let Some(end) = stage.tasks.join_next().await {
+                while let Some(end) = running.join_next().await {
                     match end {
                         Ok((_, Ok(()))) => {}
                         Ok((name, Err(error))) => failed = Some(error.context(format!("the task {name} failed"))),
@@ -112,7 +138,7 @@ impl Supervisor {
                 }
             });
             if ended.await.is_err() {
-                tracing::warn!(stage = stage.name, "did not end in time and is cut short");
+                tracing::warn!(?stage, "did not end in time and is cut short");
             }
         }
         match time::timeout(limits::SHUTDOWN_JOURNAL, self.journal.close()).await {

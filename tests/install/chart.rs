@@ -1,12 +1,11 @@
 //! The chart as Helm renders it.
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
-use grapnel::runtime::limits::{SHUTDOWN_JOURNAL, SHUTDOWN_STAGE};
+use grapnel::runtime::limits::SHUTDOWN;
 use serde_json::Value;
 
 use crate::pods;
@@ -259,14 +258,9 @@ fn only_webhooks_are_behind_the_public_service() {
 
 #[test]
 fn the_kubelet_waits_for_the_longest_shutdown() {
-    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/runtime.rs")).unwrap();
-    let stages: BTreeSet<_> =
-        source.split("supervisor.stage(").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
-    assert!(stages.len() >= 5, "{stages:?}: the search is broken");
-    let longest = SHUTDOWN_STAGE * u32::try_from(stages.len()).unwrap() + SHUTDOWN_JOURNAL;
     let objects = render(&[]);
     let grace = the(&objects, "StatefulSet")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_u64();
-    assert!(grace.unwrap() >= longest.as_secs(), "{stages:?} take {longest:?}");
+    assert!(grace.unwrap() >= SHUTDOWN.as_secs(), "a shutdown takes up to {SHUTDOWN:?}");
 }
 
 /// One process at a time has the journal: a Deployment would start the new pod beside the old one.
