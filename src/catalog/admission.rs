@@ -6,7 +6,7 @@
 //! they were meant to configure is lost.
 
 mod duplicates;
-mod leaf_rules;
+mod rules;
 mod sentence;
 
 use std::sync::LazyLock;
@@ -14,10 +14,9 @@ use std::sync::LazyLock;
 use grapnel_api::{Reason, completion, definition};
 use grapnel_values::{pointer::escaped, suggest::suggest};
 use jsonschema::Validator as SchemaValidator;
-use kube::core::cel::{CompiledSchema, Validator as RuleValidator, compile_schema};
 use serde_json::{Map, Value, json};
 
-use self::leaf_rules::LeafRules;
+use self::rules::Rules;
 use super::compile::Problem;
 use crate::catalog::limits;
 
@@ -25,15 +24,7 @@ use crate::catalog::limits;
 pub struct Admission {
     schema: Value,
     fields: Result<SchemaValidator, String>,
-    /// Rules of scalar fields.
-    leaf_rules: LeafRules,
-    /// All other rules.
-    rules: CompiledSchema,
-}
-
-thread_local! {
-    /// Creating a validator costs as much as checking dozens of objects: it registers every CEL function.
-    static RULES: RuleValidator = RuleValidator::new();
+    rules: Result<Rules, String>,
 }
 
 static ENDPOINT: LazyLock<Admission> = LazyLock::new(|| Admission::of(&definition::endpoint()));
@@ -64,16 +55,10 @@ impl Admission {
             properties.remove("status");
         }
         with_alternatives(&mut fields);
-        let mut rules = schema.clone();
-        completion::without_type_tests(&mut rules);
-        let leaf_rules = LeafRules::take(&mut rules);
+        let fields = jsonschema::options().should_validate_formats(true).build(&fields);
         Self {
-            leaf_rules,
-            fields: jsonschema::options()
-                .should_validate_formats(true)
-                .build(&fields)
-                .map_err(|error| error.to_string()),
-            rules: compile_schema(&rules),
+            fields: fields.map_err(|error| error.to_string()),
+            rules: Rules::of(&schema).map_err(|error| error.to_string()),
             schema,
         }
     }
@@ -112,20 +97,14 @@ impl Admission {
 
     /// Violations of the CEL rules alone, for objects that a server without CEL has stored.
     pub fn rules(&self, object: &Value) -> Vec<Problem> {
-        let mut texts = object.clone();
-        completion::integers_as_texts(&self.schema, &mut texts);
-        let (leaves, others) = RULES.with(|validator| {
-            let leaves = self.leaf_rules.violations(validator, &texts);
-            let others = validator.validate_compiled(&self.rules, &texts, None);
-            (leaves, others.err().map(|errors| errors.into_vec()).unwrap_or_default())
-        });
-        let others = others.into_iter().map(|error| (pointer(&error.field_path), error.message));
-        let violations = leaves.into_iter().chain(others);
-        let problem = |(pointer, message): (String, String)| {
+        let problem = |(pointer, message): (String, &str)| {
             let message = sentence::of_rule(message, object.pointer(&pointer));
             Problem::new(pointer, Reason::InvalidSpec, message)
         };
-        violations.map(problem).collect()
+        match &self.rules {
+            Ok(rules) => rules.violations(object).into_iter().map(problem).collect(),
+            Err(error) => vec![Problem::new("", Reason::InvalidSpec, error.clone())],
+        }
     }
 
     fn unknown_fields(&self, object: &Value) -> Unknown {
@@ -248,14 +227,4 @@ fn with_alternatives(schema: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(with_alternatives),
         _ => {}
     }
-}
-
-/// `spec.schemas[0].types` as a JSON Pointer.
-fn pointer(field: &str) -> String {
-    let mut pointer = String::with_capacity(field.len() + 1);
-    for part in field.split(['.', '[']).filter(|part| !part.is_empty()) {
-        pointer.push('/');
-        pointer.push_str(part.trim_end_matches(']'));
-    }
-    pointer
 }

@@ -55,12 +55,6 @@ grapnel_values::bounds! {
     /// Maximum problems reported per object; the others appear once these are fixed.
     pub const PROBLEMS_PER_OBJECT: usize = 20;
 
-    /// Maximum remembered results of the CEL rules of scalar fields, for each kind.
-    pub const REMEMBERED_RULE_RESULTS: usize = 4096;
-
-    /// Maximum length of a value whose result is remembered, in bytes as JSON.
-    pub const REMEMBERED_RULE_BYTES: usize = 256;
-
     /// Maximum ids of a replay.
     pub const REPLAY_IDS: usize = fields::REPLAY_IDS;
 

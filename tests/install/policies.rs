@@ -5,8 +5,8 @@ use std::fs;
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
-    core::cel::{VapEvaluator, VapExpression},
 };
+use kube_cel::{VapEvaluator, VapExpression};
 use serde_json::{Value, json};
 
 use crate::fixture::{Cluster, documents};

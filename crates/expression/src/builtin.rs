@@ -25,8 +25,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Calls a function; a method's receiver is the first argument. `pattern` is the compiled second argument of `matches`, if
-/// that is a literal.
+/// Calls a function; a method's receiver is the first argument. `pattern` is the compiled second argument of `matches`
+/// and `find`, if that is a literal.
 pub(super) fn call<'a>(
     machine: &mut Machine<'a>,
     function: Function,
@@ -56,6 +56,14 @@ pub(super) fn call<'a>(
         | Function::OrValue => optional::call(function, at, arguments)?,
         Function::Matches => match arguments {
             [Value::Text(text), Value::Text(source)] => Some(Value::Bool(machine.matches(at, text, source, pattern)?)),
+            _ => None,
+        },
+        Function::Find => match arguments {
+            [Value::Text(text), Value::Text(source)] => {
+                let found = machine.find(at, text, source, pattern)?.unwrap_or_default();
+                machine.pay_bytes(found.len(), at)?;
+                Some(Value::text(found))
+            }
             _ => None,
         },
         Function::Format => match arguments {

@@ -5,7 +5,8 @@ mod overloads;
 use self::overloads::OVERLOADS;
 use super::value::ValueKind;
 
-/// The functions of the standard, and those of the usual extensions (strings, math, base64, optional values).
+/// The functions of the standard, and those of the usual extensions (strings, math, base64, optional values,
+/// and `find` of Kubernetes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Function {
     Size,
@@ -13,6 +14,7 @@ pub(super) enum Function {
     StartsWith,
     EndsWith,
     Matches,
+    Find,
     ToText,
     ToInt,
     ToUInt,

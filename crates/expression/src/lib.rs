@@ -61,6 +61,8 @@ pub enum Scope {
     Request,
     /// `claims`: a verified JSON Web Token.
     Claims,
+    /// `self`: a value that a rule of a Kubernetes schema is about, given as [`Inputs::payload`].
+    Rule,
 }
 
 impl Scope {
@@ -69,6 +71,7 @@ impl Scope {
             Self::Delivery => &["event", "headers", "payload"],
             Self::Request => &["headers", "payload"],
             Self::Claims => &["claims"],
+            Self::Rule => &["self"],
         }
     }
 
@@ -76,7 +79,7 @@ impl Scope {
         self.names().contains(&name).then_some(match name {
             "event" => Binding::Event,
             "headers" => Binding::Headers,
-            "payload" => Binding::Payload,
+            "payload" | "self" => Binding::Payload,
             _ => Binding::Claims,
         })
     }
@@ -185,7 +188,7 @@ pub struct Inputs<'a> {
     pub event: Option<EventInput<'a>>,
     /// `headers`: lower-case names, each once, with its values joined by a comma and a space (RFC 9110, 5.3).
     pub headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    /// `payload`.
+    /// `payload`, or `self` of a rule.
     pub payload: PayloadInput<'a>,
     /// `claims`: a JSON object.
     pub claims: Option<&'a serde_json::Value>,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use grapnel_values::limits::EXPRESSION_STEPS;
+use regex_automata::meta::Cache;
 
 use super::{
     pattern::{Caches, Pattern, PatternError, Refused},
@@ -66,7 +67,7 @@ impl<'a> Machine<'a> {
         self.pay(bytes / BYTES_PER_STEP, at)
     }
 
-    /// `matches`: searches with a pattern, which is compiled first if it is not a literal.
+    /// `matches`: whether a pattern matches a part of the text.
     pub(super) fn matches(
         &mut self,
         at: usize,
@@ -74,6 +75,29 @@ impl<'a> Machine<'a> {
         source: &str,
         compiled: Option<&'a Pattern>,
     ) -> Result<bool> {
+        self.search(at, source, compiled, text.len(), |pattern, cache| pattern.is_match(cache, text))
+    }
+
+    /// `find`: the first part of the text that a pattern matches. Its end is searched for, and then its start.
+    pub(super) fn find<'t>(
+        &mut self,
+        at: usize,
+        text: &'t str,
+        source: &str,
+        compiled: Option<&'a Pattern>,
+    ) -> Result<Option<&'t str>> {
+        self.search(at, source, compiled, 2 * text.len(), |pattern, cache| pattern.find(cache, text))
+    }
+
+    /// Searches so many bytes with a pattern, which is compiled first if it is not a literal.
+    fn search<T>(
+        &mut self,
+        at: usize,
+        source: &str,
+        compiled: Option<&'a Pattern>,
+        bytes: usize,
+        search: impl FnOnce(&Pattern, &mut Cache) -> T,
+    ) -> Result<T> {
         let Some(pattern) = compiled else {
             let pattern = Pattern::compile(source, |steps| self.pay(steps, at)).map_err(|refused| match refused {
                 Refused::Unpaid(error) => error,
@@ -81,14 +105,14 @@ impl<'a> Machine<'a> {
                 Refused::Pattern(PatternError::Syntax(_)) => EvalError::new(at, "the pattern is not RE2 syntax"),
                 Refused::Pattern(error @ PatternError::TooLarge) => EvalError::new(at, error.to_string()),
             })?;
-            self.pay(pattern.cache_steps().saturating_add(pattern.steps(text.len())), at)?;
-            return Ok(pattern.is_match_once(text));
+            self.pay(pattern.cache_steps().saturating_add(pattern.steps(bytes)), at)?;
+            return Ok(search(&pattern, &mut pattern.cache()));
         };
         if !self.caches.has(pattern) {
             self.pay(pattern.cache_steps(), at)?;
         }
-        self.pay(pattern.steps(text.len()), at)?;
-        Ok(self.caches.is_match(pattern, text))
+        self.pay(pattern.steps(bytes), at)?;
+        Ok(self.caches.with(pattern, |cache| search(pattern, cache)))
     }
 }
 

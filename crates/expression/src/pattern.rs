@@ -99,14 +99,20 @@ impl Pattern {
         self.regex.memory_usage() / CACHE_BYTES_PER_STEP
     }
 
-    /// Searches with a cache of its own, which is dropped then.
-    pub(super) fn is_match_once(&self, text: &str) -> bool {
-        self.is_match(&mut self.regex.create_cache(), text)
+    /// Memory for searches.
+    pub(super) fn cache(&self) -> meta::Cache {
+        self.regex.create_cache()
     }
 
-    fn is_match(&self, cache: &mut meta::Cache, text: &str) -> bool {
+    /// Whether it matches a part of the text.
+    pub(super) fn is_match(&self, cache: &mut meta::Cache, text: &str) -> bool {
         let input = Input::new(text).earliest(true);
         self.regex.search_half_with(cache, &input).is_some()
+    }
+
+    /// The first part of the text that it matches.
+    pub(super) fn find<'t>(&self, cache: &mut meta::Cache, text: &'t str) -> Option<&'t str> {
+        text.get(self.regex.search_with(cache, &Input::new(text))?.range())
     }
 }
 

@@ -29,14 +29,14 @@ pub(super) fn of(error: &ValidationError<'_>, schema: &Value) -> String {
 }
 
 /// The message of a rule, which follows the value if that may be quoted: `"a week" must be a duration`.
-pub(super) fn of_rule(message: String, value: Option<&Value>) -> String {
+pub(super) fn of_rule(message: &str, value: Option<&Value>) -> String {
     match value {
         Some(value @ (Value::String(_) | Value::Number(_)))
             if message.starts_with("must ") && is_short(value) && !may_hold_credentials(value) =>
         {
             format!("{value} {message}")
         }
-        _ => message,
+        _ => message.to_owned(),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The definitions as a reviewer of Kubernetes APIs reads them.
 
 use grapnel_values::{duration, fields};
-use kube::core::cel::Validator;
+use kube_cel::Validator;
 use serde_json::{Value, json};
 
 use super::{all, replay, schema};
-use crate::completion::{complete, integers_as_texts, without_type_tests};
+use crate::completion::complete;
 
 /// A value as an API server completes it.
 fn completed(schema: &Value, mut value: Value) -> Value {
@@ -184,6 +184,54 @@ fn defaults_show_what_is_in_force() {
     let routed = completed(&endpoint["properties"]["route"], json!({ "parentRefs": [{ "name": "public" }] }));
     let gateway = json!({ "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "public" });
     assert_eq!(routed, json!({ "parentRefs": [gateway] }));
+}
+
+/// Prepares a schema and an object for a CEL evaluator that does not know `type()`: integers or texts become texts, which
+/// is what the rest of their rules is about. The bounds of integers are not rules.
+fn without_type_tests(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            let is_either = fields.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true));
+            // An evaluator sets defaults itself.
+            if let Some(default @ Value::Number(_)) = fields.get_mut("default").filter(|_| is_either) {
+                *default = default.to_string().into();
+            }
+            for (name, value) in fields.iter_mut() {
+                match value {
+                    Value::String(rule) if name == "rule" => {
+                        if let Some(rest) = rule.strip_prefix(crate::rules::INTEGER_OR) {
+                            *rule = rest.to_owned();
+                        }
+                    }
+                    value => without_type_tests(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_type_tests),
+        _ => {}
+    }
+}
+
+/// See [`without_type_tests`].
+fn integers_as_texts(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Number(number) if schema.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) => {
+            *value = number.to_string().into();
+        }
+        Value::Object(fields) => {
+            let known = schema.get("properties");
+            for (name, value) in fields.iter_mut() {
+                if let Some(schema) = known.and_then(|known| known.get(name)) {
+                    integers_as_texts(schema, value);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(schema) = schema.get("items") else { return };
+            items.iter_mut().for_each(|item| integers_as_texts(schema, item));
+        }
+        _ => {}
+    }
 }
 
 /// The violations of rules in an object with this spec, after its defaults are set, as `path: message`.

@@ -63,6 +63,7 @@ pub(super) const OVERLOADS: &[Overload] = &[
     method("endsWith", Function::EndsWith, &[TEXT, TEXT], BOOL),
     method("matches", Function::Matches, &[TEXT, TEXT], BOOL),
     function("matches", Function::Matches, &[TEXT, TEXT], BOOL),
+    method("find", Function::Find, &[TEXT, TEXT], TEXT),
     function("string", Function::ToText, &[TEXT], TEXT),
     function("string", Function::ToText, &[INT], TEXT),
     function("string", Function::ToText, &[UINT], TEXT),

@@ -125,7 +125,7 @@ impl Parser {
             arguments = vec![self.node(at, What::List(elements))?];
         }
         let pattern = match (function, arguments.get(1)) {
-            (Function::Matches, Some(Node { at, what: What::Literal(Literal::Text(text)), .. })) => {
+            (Function::Matches | Function::Find, Some(Node { at, what: What::Literal(Literal::Text(text)), .. })) => {
                 Some(self.pattern(*at, text)?)
             }
             _ => None,

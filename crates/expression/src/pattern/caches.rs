@@ -24,18 +24,18 @@ impl<'a> Caches<'a> {
         self.caches.iter().any(|(known, _)| ptr::eq(*known, pattern))
     }
 
-    /// Searches with the cache of a pattern, which is made if there is none.
-    pub(crate) fn is_match(&mut self, pattern: &'a Pattern, text: &str) -> bool {
+    /// Calls `search` with the cache of a pattern, which is made if there is none.
+    pub(crate) fn with<T>(&mut self, pattern: &'a Pattern, search: impl FnOnce(&mut Cache) -> T) -> T {
         if let Some((_, cache)) = self.caches.iter_mut().find(|(known, _)| ptr::eq(*known, pattern)) {
-            return pattern.is_match(cache, text);
+            return search(cache);
         }
         let bytes: usize = self.caches.iter().map(|(_, cache)| cache.memory_usage()).sum();
         if self.caches.len() >= MOST || bytes > MOST_BYTES {
             self.caches.clear();
         }
-        let mut cache = pattern.regex.create_cache();
-        let matched = pattern.is_match(&mut cache, text);
+        let mut cache = pattern.cache();
+        let found = search(&mut cache);
         self.caches.push((pattern, cache));
-        matched
+        found
     }
 }

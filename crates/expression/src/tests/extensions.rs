@@ -18,6 +18,9 @@ fn functions_on_strings() {
         ("'a,b,c'.split(',', 2)", json!(["a", "b,c"])),
         ("'abc'.split('', 2)", json!(["a", "bc"])),
         ("''.split('') == [] && ''.split(',') == ['']", json!(true)),
+        (r"'12.5Ki'.find('^[0-9.]+') + '|' + '12.5Ki'.find('[a-zA-Z]*$') + '|' + 'x'.find('y')", json!("12.5|Ki|")),
+        ("'añbñc'.find('ñ.')", json!("ñb")),
+        ("'ab'.find(payload.repository.full_name.substring(0, 1))", json!("a")),
         (r#"strings.quote('a"b\n')"#, json!(r#""a\"b\n""#)),
     ]);
 }
