@@ -1,6 +1,7 @@
 //! Connects to the operator in a cluster: finds its pod, and reaches its admin port through the API server, as `kubectl
 //! port-forward` does, but without a local port that other users of this machine could use.
 
+mod pod;
 mod stream;
 
 use std::{pin::Pin, sync::Arc};
@@ -11,7 +12,6 @@ use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Config,
     api::ListParams,
@@ -22,17 +22,12 @@ use tokio::{sync::Mutex, task::JoinSet, time::timeout};
 use tower::{BoxError, Layer, Service, ServiceExt, util::BoxService};
 use zeroize::Zeroizing;
 
+use self::pod::OperatorPod;
 use super::JSON;
 use crate::{
     cli::limits::{CLI_ADMIN_ANSWER_BYTES, CLI_PORT_FORWARD_ERROR, CLI_TIMEOUT},
     controller::connect,
 };
-
-/// Name of the admin API's port on the operator's pod.
-const PORT_NAME: &str = "admin";
-
-/// Its number if no port has this name.
-const PORT: u16 = 9090;
 
 /// The location of the operator, and how to connect to its cluster.
 #[derive(Debug, Clone)]
@@ -47,7 +42,7 @@ pub(super) struct OperatorLocation {
 
 /// A connection to the operator, reopened when necessary.
 pub(super) struct Forward {
-    pods: Api<Pod>,
+    pods: Api<OperatorPod>,
     place: OperatorLocation,
     connection: Mutex<Option<Connection>>,
     /// Connections of streamed responses that have ended; see [`stream`].
@@ -191,11 +186,11 @@ impl Forward {
                  pods in that namespace"
             )
         })?;
-        let mut running: Vec<&Pod> = list.items.iter().filter(|pod| is_running(pod)).collect();
-        running.sort_by_key(|pod| (!is_ready(pod), pod.metadata.name.as_deref()));
-        let found = running.first().and_then(|pod| Some((pod.metadata.name.clone()?, port_of(pod))));
+        let running = list.items.iter().filter(|pod| pod.is_running());
+        let best = running.min_by_key(|pod| (!pod.is_ready(), pod.name()));
+        let found = best.and_then(|pod| Some((pod.name()?.to_owned(), pod.port())));
         found.with_context(|| {
-            let seen: Vec<&str> = list.items.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
+            let seen: Vec<&str> = list.items.iter().filter_map(OperatorPod::name).collect();
             match &*seen {
                 [] => format!(
                     "namespace {namespace} has no pod with labels {selector}; if the operator runs elsewhere, set \
@@ -254,56 +249,11 @@ impl Connection {
     }
 }
 
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-/// Whether a pod is not terminating, and has a started container.
-fn is_running(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    pod.metadata.deletion_timestamp.is_none() && (is_ready(pod) || phase == Some("Running"))
-}
-
-fn port_of(pod: &Pod) -> u16 {
-    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    let mut ports = containers.iter().flat_map(|container| container.ports.as_deref().unwrap_or_default());
-    let named = ports.find(|port| port.name.as_deref() == Some(PORT_NAME));
-    named.and_then(|port| u16::try_from(port.container_port).ok()).unwrap_or(PORT)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn pod(value: serde_json::Value) -> Pod {
-        serde_json::from_value(value).unwrap()
-    }
-
-    #[test]
-    fn the_port_is_the_one_that_is_named() {
-        let with =
-            |ports| pod(json!({ "spec": { "containers": [{ "name": "sidecar" }, { "name": "x", "ports": ports }] } }));
-        assert_eq!(port_of(&with(json!([{ "containerPort": 80 }, { "name": "admin", "containerPort": 9191 }]))), 9191);
-        assert_eq!(port_of(&with(json!([{ "name": "http", "containerPort": 80 }]))), PORT);
-        assert_eq!(port_of(&pod(json!({}))), PORT);
-    }
-
-    #[test]
-    fn a_terminating_pod_is_not_used() {
-        let ready = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
-        let unready = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "False" }] });
-        let going = json!({ "deletionTimestamp": "2026-01-31T12:00:00Z" });
-        for status in [&ready, &unready] {
-            assert!(is_running(&pod(json!({ "status": status }))));
-            assert!(!is_running(&pod(json!({ "metadata": going, "status": status }))));
-        }
-        assert!(is_ready(&pod(json!({ "status": ready }))) && !is_ready(&pod(json!({ "status": unready }))));
-        assert!(!is_running(&pod(json!({ "status": { "phase": "Pending" } }))));
-        assert!(!is_running(&pod(json!({}))));
-    }
 
     fn config(user: &str) -> Config {
         let mut config = Config::new(Uri::from_static("https://127.0.0.1:1"));
