@@ -6,7 +6,7 @@ use grapnel_values::limits::EXPRESSION_STEPS;
 use regex_automata::meta::Cache;
 
 use super::{
-    pattern::{Caches, Pattern, PatternError, Refused},
+    pattern::{Caches, Pattern, PatternError, Refused, Use},
     value::BYTES_PER_STEP,
 };
 
@@ -99,12 +99,13 @@ impl<'a> Machine<'a> {
         search: impl FnOnce(&Pattern, &mut Cache) -> T,
     ) -> Result<T> {
         let Some(pattern) = compiled else {
-            let pattern = Pattern::compile(source, |steps| self.pay(steps, at)).map_err(|refused| match refused {
-                Refused::Unpaid(error) => error,
-                // The reason would quote the event.
-                Refused::Pattern(PatternError::Syntax(_)) => EvalError::new(at, "the pattern is not RE2 syntax"),
-                Refused::Pattern(error @ PatternError::TooLarge) => EvalError::new(at, error.to_string()),
-            })?;
+            let pattern =
+                Pattern::compile(source, Use::Once, |steps| self.pay(steps, at)).map_err(|refused| match refused {
+                    Refused::Unpaid(error) => error,
+                    // The reason would quote the event.
+                    Refused::Pattern(PatternError::Syntax(_)) => EvalError::new(at, "the pattern is not RE2 syntax"),
+                    Refused::Pattern(error @ PatternError::TooLarge) => EvalError::new(at, error.to_string()),
+                })?;
             self.pay(pattern.cache_steps().saturating_add(pattern.steps(bytes)), at)?;
             return Ok(search(&pattern, &mut pattern.cache()));
         };

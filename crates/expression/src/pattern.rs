@@ -34,6 +34,21 @@ const CACHE_BYTES_PER_STEP: usize = 256;
 /// Memory of a search for states that it builds as it goes; when it is full, the search starts to build them anew.
 const LAZY_STATES_BYTES: usize = 256 * 1024;
 
+/// Most states of the automaton of a pattern whose deterministic automaton is built with it.
+const DFA_STATES: usize = 64;
+
+/// Most bytes of such a deterministic automaton.
+const DFA_BYTES: usize = 8 * 1024;
+
+/// How often a pattern is searched with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Once: it is made of the event.
+    Once,
+    /// In each evaluation: it is a literal.
+    Often,
+}
+
 /// A compiled regular expression of at most [`EXPRESSION_PATTERN_BYTES`].
 pub(super) struct Pattern {
     source: Box<str>,
@@ -63,7 +78,11 @@ pub(super) enum Refused<E> {
 
 impl Pattern {
     /// Compiles a pattern. `pay` is asked for the steps of each part of the work before it is done.
-    pub(super) fn compile<E>(source: &str, mut pay: impl FnMut(usize) -> Result<(), E>) -> Result<Self, Refused<E>> {
+    pub(super) fn compile<E>(
+        source: &str,
+        usage: Use,
+        mut pay: impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<Self, Refused<E>> {
         let mut pay = |steps: usize| pay(steps).map_err(Refused::Unpaid);
         pay(EXPRESSION_PATTERN_STEPS.saturating_mul(1 + source.len()))?;
         let translated = re2::translate(source).map_err(PatternError::Syntax).map_err(Refused::Pattern)?;
@@ -78,7 +97,7 @@ impl Pattern {
             pay(3 * limit / COMPILED_BYTES_PER_STEP)?;
             let size = activity(&translated, limit);
             let factor = if size <= SMALL { 1 } else { size / BYTES_PER_STEP };
-            let regex = build(&hir).map_err(Refused::Pattern)?;
+            let regex = build(&hir, usage).map_err(Refused::Pattern)?;
             return Ok(Self { source: source.into(), regex, factor });
         }
         Err(Refused::Pattern(PatternError::TooLarge))
@@ -153,13 +172,16 @@ fn activity(translated: &str, whole: usize) -> usize {
     bytes.unwrap_or(whole)
 }
 
-fn build(hir: &Hir) -> Result<meta::Regex, PatternError> {
+fn build(hir: &Hir, usage: Use) -> Result<meta::Regex, PatternError> {
     // One memory bound for all: without it the automaton in reverse, which is built too, may be refused.
     let config = meta::Config::new()
         .nfa_size_limit(Some(4 * EXPRESSION_PATTERN_BYTES))
         .which_captures(WhichCaptures::Implicit)
         .onepass(false)
-        .dfa(false)
+        // Of a small pattern, all states are built at once: a search needs hardly any memory of its own then.
+        .dfa(usage == Use::Often)
+        .dfa_state_limit(Some(DFA_STATES))
+        .dfa_size_limit(Some(DFA_BYTES))
         .hybrid_cache_capacity(LAZY_STATES_BYTES);
     meta::Builder::new().configure(config).build_from_hir(hir).map_err(|error: BuildError| match error.size_limit() {
         Some(_) => PatternError::TooLarge,
@@ -174,7 +196,7 @@ mod tests {
     use super::*;
 
     fn compile(source: &str) -> Result<Pattern, String> {
-        Pattern::compile(source, |_| Ok::<_, Infallible>(())).map_err(|refused| match refused {
+        Pattern::compile(source, Use::Often, |_| Ok::<_, Infallible>(())).map_err(|refused| match refused {
             Refused::Pattern(error) => error.to_string(),
             Refused::Unpaid(never) => match never {},
         })

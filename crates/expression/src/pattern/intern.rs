@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
 };
 
-use super::{Pattern, PatternError, Refused};
+use super::{Pattern, PatternError, Refused, Use};
 
 /// Entries below which the map is not searched for dead ones.
 const FEW: usize = 64;
@@ -50,10 +50,11 @@ pub(crate) fn intern(source: &str) -> Result<Arc<Pattern>, PatternError> {
     if let Some(known) = lock().get(source) {
         return Ok(known);
     }
-    let compiled = Pattern::compile(source, |_| Ok::<_, Infallible>(())).map_err(|refused| match refused {
-        Refused::Pattern(error) => error,
-        Refused::Unpaid(never) => match never {},
-    })?;
+    let compiled =
+        Pattern::compile(source, Use::Often, |_| Ok::<_, Infallible>(())).map_err(|refused| match refused {
+            Refused::Pattern(error) => error,
+            Refused::Unpaid(never) => match never {},
+        })?;
     Ok(lock().add(compiled))
 }
 
@@ -75,7 +76,7 @@ mod tests {
     fn entries_of_patterns_that_are_gone_are_removed() {
         let mut interned = Interned::default();
         for number in 0..10 * FEW {
-            let pattern = Pattern::compile(&format!("gone-{number}"), |_| Ok::<_, Infallible>(()));
+            let pattern = Pattern::compile(&format!("gone-{number}"), Use::Often, |_| Ok::<_, Infallible>(()));
             let Ok(pattern) = pattern else { panic!("{number} is refused") };
             drop(interned.add(pattern));
             assert!(interned.patterns.len() <= FEW);
