@@ -1,6 +1,6 @@
 //! The HTTPRoute of an endpoint, as the endpoint wants it and as the cluster has it.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use grapnel_api::{Condition, ConditionStatus, ConditionType, GatewayRoute, Reason, WebhookEndpointStatus};
 
@@ -40,7 +40,7 @@ pub struct RouteState {
 
 impl RouteState {
     /// A state without URL.
-    pub fn new(status: ConditionStatus, reason: Reason, message: impl Into<String>) -> Self {
+    pub fn new(status: ConditionStatus, reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         let condition = Condition { kind: ConditionType::Routed, status, reason, message: message.into() };
         Self { condition, url: None }
     }
@@ -52,7 +52,7 @@ impl RouteState {
         let condition = statuses.find(|it| it.as_str() == routed.status)?;
         let reason = REASONS.into_iter().find(|it| it.as_str() == routed.reason)?;
         let url = status.url.clone().filter(|_| condition == ConditionStatus::True);
-        Some(Self { url, ..Self::new(condition, reason, routed.message.as_str()) })
+        Some(Self { url, ..Self::new(condition, reason, routed.message.clone()) })
     }
 
     /// The state before the cluster has been asked.

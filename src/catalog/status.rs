@@ -372,7 +372,7 @@ fn endpoint_conditions(compiled: &[Condition], journal: &JournalReading) -> Vec<
         }
         conditions.push(fails(ConditionType::Storing));
     } else if let Some(why) = &journal.share_exhausted {
-        conditions.push(Condition::fails(ConditionType::Storing, Reason::ShareExhausted, why));
+        conditions.push(Condition::fails(ConditionType::Storing, Reason::ShareExhausted, why.to_owned()));
     }
     conditions
 }
@@ -403,10 +403,10 @@ fn refuse(conditions: &mut Vec<Condition>, refusal: &str) {
     conditions.retain(|condition| condition.kind != ConditionType::Stalled);
     for condition in conditions.iter_mut() {
         if matches!(condition.kind, ConditionType::Accepted | ConditionType::Ready) {
-            *condition = Condition::fails(condition.kind, Reason::InvalidSpec, refusal);
+            *condition = Condition::fails(condition.kind, Reason::InvalidSpec, refusal.to_owned());
         }
     }
-    conditions.push(Condition::holds(ConditionType::Stalled, Reason::InvalidSpec, refusal));
+    conditions.push(Condition::holds(ConditionType::Stalled, Reason::InvalidSpec, refusal.to_owned()));
 }
 
 /// Adds how many events delay the deletion. The reason why they are not delivered comes first.
@@ -415,7 +415,7 @@ fn say_draining(conditions: &mut [Condition], left: u64) {
     let events = if left == 1 { "event" } else { "events" };
     let message = format!("draining: {left} {events} left before deletion");
     if delivering.status == ConditionStatus::False || delivering.reason == Reason::NotReady {
-        delivering.message = format!("{}; {message}", delivering.message);
+        delivering.message = format!("{}; {message}", delivering.message).into();
     } else {
         *delivering = Condition::holds(ConditionType::Delivering, Reason::Draining, message);
     }

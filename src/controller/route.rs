@@ -349,7 +349,7 @@ impl Routes {
                 // It may have been replaced: the next attempt reads it first.
                 self.store.set(&view.key, None);
                 if self.schedule.failed(&view.key, view.generation, now, random()) == 1 {
-                    let message = &state.condition.message;
+                    let message = &*state.condition.message;
                     tracing::warn!(endpoint = %view.key, message, "the HTTPRoute was not written; retrying");
                 }
                 Some(state)
@@ -357,7 +357,7 @@ impl Routes {
             Failure::Namespace(state) => {
                 let namespace = &view.key.namespace;
                 if self.schedule.refused(Some(namespace), Duration::ZERO, now, random()) == 1 {
-                    let message = &state.condition.message;
+                    let message = &*state.condition.message;
                     tracing::warn!(%namespace, message, "HTTPRoutes of a namespace cannot be managed; retrying");
                 }
                 Some(state)

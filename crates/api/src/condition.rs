@@ -1,6 +1,6 @@
 //! Conditions: what an object says about itself.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
@@ -288,22 +288,22 @@ pub struct Condition {
     /// Why, in one word.
     pub reason: Reason,
     /// Why, in a sentence that says what to do.
-    pub message: String,
+    pub message: Cow<'static, str>,
 }
 
 impl Condition {
     /// A condition that holds.
-    pub fn holds(kind: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
+    pub fn holds(kind: ConditionType, reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, status: ConditionStatus::True, reason, message: message.into() }
     }
 
     /// A condition that does not hold.
-    pub fn fails(kind: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
+    pub fn fails(kind: ConditionType, reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, status: ConditionStatus::False, reason, message: message.into() }
     }
 
     /// A condition that may hold or not.
-    pub fn unknown(kind: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
+    pub fn unknown(kind: ConditionType, reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, status: ConditionStatus::Unknown, reason, message: message.into() }
     }
 
@@ -317,7 +317,7 @@ impl Condition {
             type_: self.kind.as_str().into(),
             status: self.status.as_str().into(),
             reason: self.reason.as_str().into(),
-            message: self.message.clone(),
+            message: self.message.to_string(),
             observed_generation: generation,
             last_transition_time: unchanged.map_or(v1::Time(now), |condition| condition.last_transition_time.clone()),
         }

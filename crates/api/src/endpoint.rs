@@ -75,7 +75,7 @@ pub struct WebhookEndpointSpec {
     /// ce-type, ce-id and webhook-id; the type also to the body's /type. An event without a type has the type `unknown`.
     /// An event without an id gets one of its own and is a duplicate of nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<Event>,
+    pub event: Option<Box<Event>>,
 
     /// What request bodies are if their Content-Type does not say. The bytes are stored and delivered as received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,12 +144,12 @@ pub struct WebhookEndpointSpec {
     /// Which namespaces may have WebhookSubscriptions that read this endpoint. Defaults to the endpoint's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = {}))]
-    pub allowed_subscribers: Option<AllowedSubscribers>,
+    pub allowed_subscribers: Option<Box<AllowedSubscribers>>,
 
     /// An HTTPRoute of the Gateway API for the endpoint. The operator creates it with the endpoint's name in its namespace,
     /// keeps it up to date, and deletes it when this is removed. Has no effect without a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route: Option<GatewayRoute>,
+    pub route: Option<Box<GatewayRoute>>,
 }
 
 /// Share of the journal for the endpoint's events.

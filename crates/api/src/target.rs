@@ -36,7 +36,7 @@ pub struct Target {
     /// A Service of the subscription's own namespace to which deliveries are posted, by its name in the cluster's DNS. It
     /// may have private addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<ServiceTarget>,
+    pub service: Option<Box<ServiceTarget>>,
     /// Headers to send with every delivery.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -61,11 +61,11 @@ pub struct Target {
     pub headers_from: Vec<HeaderFromSecret>,
     /// Credentials for the receiver: sets the header Authorization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<TargetAuth>,
+    pub auth: Option<Box<TargetAuth>>,
     /// Certificate authorities and client certificate for an https receiver. The platform's certificate authorities are
     /// trusted by default. Certificates are always verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TargetTls>,
+    pub tls: Option<Box<TargetTls>>,
     /// Timeout of one attempt: fetching a token, connecting, TLS, headers and body. Defaults to 10s, at most 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = format(fields::DELIVERY_TIMEOUT), "x-kubernetes-validations" = rules::duration_at_most(fields::MAX_DELIVERY_TIMEOUT)))]

@@ -32,11 +32,11 @@ pub struct Verification {
 
     /// Preset for a known provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider: Option<Provider>,
+    pub provider: Option<Box<Provider>>,
 
     /// A custom HMAC signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hmac: Option<Hmac>,
+    pub hmac: Option<Box<Hmac>>,
 
     /// A shared secret, sent unchanged in a header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,7 +51,7 @@ pub struct Verification {
     /// The token does not cover the body. No Secret is needed: Grapnel fetches the issuer's public keys, and again when
     /// they change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jwt: Option<Jwt>,
+    pub jwt: Option<Box<Jwt>>,
 
     /// Callers inside the cluster, authenticated by a ServiceAccount token in `Authorization: Bearer`. Needs no Secret.
     /// Requires an operator in a cluster.

@@ -136,7 +136,7 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
     let (body_bytes, timeout, retention) = (body_bytes?, timeout?, retention?);
     let suspended = spec.suspend.unwrap_or(false);
     let reading = reading(spec);
-    let route = spec.route.clone().map(Arc::new);
+    let route = spec.route.clone().map(Arc::from);
     let sender = sender::options(&spec.verification);
     Some(move |served: Served<'_>| Endpoint {
         key,
@@ -226,7 +226,7 @@ fn check_handshake(spec: &Field<'_, WebhookEndpointSpec>, provider: Option<&Prov
 /// The methods of probes. A probe is known by its lack of a signature.
 fn probes(spec: &Field<'_, WebhookEndpointSpec>) -> Box<[Method]> {
     let is_open = |preset: &grapnel_api::Provider| Provider::of(preset.name).scheme() == Scheme::None;
-    let unsigned = spec.verification.none.is_some() || spec.verification.provider.as_ref().is_some_and(is_open);
+    let unsigned = spec.verification.none.is_some() || spec.verification.provider.as_deref().is_some_and(is_open);
     let probes = spec.at("probes", &spec.probes);
     if unsigned && probes.contains(&ProbeMethod::Post) {
         let message = "a POST without a signature is a probe, but the events of this endpoint have no signature either; \

@@ -101,6 +101,13 @@ impl<'a, T> Field<'a, Option<T>> {
     }
 }
 
+impl<'a, T> Field<'a, Box<T>> {
+    /// What is in the box.
+    pub(super) fn unboxed(self) -> Field<'a, T> {
+        Field { run: self.run, pointer: self.pointer, value: self.value }
+    }
+}
+
 impl<'a, T> Field<'a, Vec<T>> {
     /// The items, each at its index.
     pub(super) fn items(self) -> impl Iterator<Item = Field<'a, T>> {

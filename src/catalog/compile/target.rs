@@ -37,7 +37,7 @@ pub(super) fn target(target: &Field<'_, grapnel_api::Target>) -> Option<Delivery
         .at("timeout", &target.timeout)
         .duration_at_most(limits::MAX_DELIVERY_TIMEOUT, limits::DEFAULT_DELIVERY_TIMEOUT);
     let oauth = authorization(target, &mut headers);
-    let tls = target.at("tls", &target.tls).given();
+    let tls = target.at("tls", &target.tls).given().map(Field::unboxed);
     let identity = tls.as_ref().map(tls::identity);
     let ReceiverLocation { url, secret: secret_url, reach } = place?;
     if let Some(tls) = tls.filter(|_| url.scheme() != "https") {
@@ -158,7 +158,7 @@ fn secret_header(entry: &Field<'_, HeaderFromSecret>) -> Option<HeaderValue> {
 
 /// Adds `Authorization`, or returns the OAuth client that provides it. `None` if something is missing or invalid.
 fn authorization(target: &Field<'_, grapnel_api::Target>, headers: &mut HeaderMap) -> Option<Option<Arc<OAuthClient>>> {
-    let Some(auth) = target.at("auth", &target.auth).given() else { return Some(None) };
+    let Some(auth) = target.at("auth", &target.auth).given().map(Field::unboxed) else { return Some(None) };
     if headers.contains_key(header::AUTHORIZATION) {
         let message = "auth sets the header Authorization; remove it from headers and headersFrom, or remove auth";
         auth.problem(Reason::InvalidSpec, message);

@@ -267,7 +267,7 @@ impl<S, C, F> ObjectEntry<S, C, F> {
                 kind: ConditionType::Ready,
                 status: ConditionStatus::Unknown,
                 reason: Reason::Progressing,
-                message: message.clone(),
+                message: message.clone().into(),
             }],
             _ => self.judged(),
         };
@@ -290,7 +290,7 @@ impl<S, C, F> ObjectEntry<S, C, F> {
             (Some(_), Some(_)) => "; the last valid version is still in use",
             _ => "",
         };
-        let condition = |kind, found: Option<&(Reason, String)>, reason, well: &str| match found {
+        let condition = |kind, found: Option<&(Reason, String)>, reason, well: &'static str| match found {
             None => Condition::holds(kind, reason, well),
             Some((reason, message)) => Condition::fails(kind, *reason, format!("{message}{kept}")),
         };

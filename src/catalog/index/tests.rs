@@ -96,7 +96,7 @@ impl Stage {
     /// `Ready`: its status, its reason and its message.
     fn ready(&self, kind: ObjectKind, key: &ObjectKey) -> (ConditionStatus, Reason, String) {
         let ready = self.condition(kind, key, ConditionType::Ready).expect("Ready");
-        (ready.status, ready.reason, ready.message)
+        (ready.status, ready.reason, ready.message.into_owned())
     }
 
     /// The reason of an endpoint's `Ready`.

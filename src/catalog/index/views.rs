@@ -181,6 +181,6 @@ pub(super) fn of_subscription(spec: &WebhookSubscriptionSpec) -> Vec<Condition> 
     }
 }
 
-fn suspended(message: &str) -> Condition {
+fn suspended(message: &'static str) -> Condition {
     Condition::holds(ConditionType::Suspended, Reason::Suspended, message)
 }

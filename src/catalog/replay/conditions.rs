@@ -1,5 +1,7 @@
 //! The conditions of a replay.
 
+use std::borrow::Cow;
+
 use grapnel_api::{Condition, ConditionStatus, ConditionType, Reason};
 
 use super::{ReplayCounts, ReplayEnd, ReplayHold, ReplayReading};
@@ -15,7 +17,7 @@ pub(in crate::catalog) fn conditions(compiled: &[Condition], reading: &ReplayRea
     let refused = accepted.filter(|accepted| accepted.status == ConditionStatus::False);
     // One that has begun goes on with the spec that it began with.
     if let Some(Condition { reason, message, .. }) = refused.filter(|_| reading.started.is_none()) {
-        return accepted.cloned().into_iter().chain(failed(*reason, message)).collect();
+        return accepted.cloned().into_iter().chain(failed(*reason, message.clone())).collect();
     }
     accepted.cloned().into_iter().chain(running(reading)).collect()
 }
@@ -29,15 +31,16 @@ fn ended(end: ReplayEnd, reading: &ReplayReading) -> Vec<Condition> {
         }
         ReplayEnd::SubscriptionDeleted => {
             let message = format!("the subscription was deleted before the replay was complete: {}", summary(counts));
-            failed(Reason::SubscriptionDeleted, &message)
+            failed(Reason::SubscriptionDeleted, message)
         }
     }
 }
 
-fn failed(reason: Reason, message: &str) -> Vec<Condition> {
+fn failed(reason: Reason, message: impl Into<Cow<'static, str>>) -> Vec<Condition> {
+    let message = message.into();
     vec![
-        Condition::fails(ConditionType::Complete, reason, message),
-        Condition::holds(ConditionType::Failed, reason, message),
+        Condition::fails(ConditionType::Complete, reason, message.clone()),
+        Condition::holds(ConditionType::Failed, reason, message.clone()),
         Condition::holds(ConditionType::Stalled, reason, message),
     ]
 }

@@ -166,7 +166,7 @@ mod tests {
 
     fn told(reports: Value) -> (&'static str, &'static str, String) {
         let condition = state("shop", &route(reports)).condition;
-        (condition.status.as_str(), condition.reason.as_str(), condition.message)
+        (condition.status.as_str(), condition.reason.as_str(), condition.message.into_owned())
     }
 
     #[test]

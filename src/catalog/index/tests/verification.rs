@@ -12,7 +12,7 @@ fn secret_with(namespace: &str, name: &str, values: &[(&str, &str)]) -> Change {
 /// `SecretsResolved` of the endpoint: its status, its reason and its message.
 fn resolved(stage: &Stage) -> (ConditionStatus, Reason, String) {
     let resolved = stage.condition(ObjectKind::Endpoint, &key("shop", "in"), ConditionType::SecretsResolved).unwrap();
-    (resolved.status, resolved.reason, resolved.message)
+    (resolved.status, resolved.reason, resolved.message.into_owned())
 }
 
 #[test]

@@ -216,7 +216,7 @@ fn a_journal_that_accepts_nothing_is_a_condition() {
         let conditions = view.conditions(&reading);
         [ConditionType::Ready, ConditionType::Storing].map(|kind| {
             let found = conditions.iter().find(|condition| condition.kind == kind).unwrap();
-            (found.status, found.reason, found.message.clone())
+            (found.status, found.reason, found.message.to_string())
         })
     };
     let message = "no event is accepted: n1 does not sync".to_owned();
