@@ -74,7 +74,7 @@ impl KeptFile {
         &self.path
     }
 
-    /// Reads at most `bound` bytes of the file; `None` if there is none. Blocks the thread.
+    /// Reads at most `bound` bytes of the file; `None` if it does not exist. Blocks the thread.
     pub(crate) fn read<T: DeserializeOwned>(&self, bound: u64) -> Result<Option<T>, KeptFileError> {
         let path = || self.path.display().to_string();
         let mut bytes = Vec::new();

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use grapnel_api::{
-    Condition, ConditionStatus, ConditionType, ObjectKey, Reason, WebhookEndpoint, WebhookEndpointSpec,
-    WebhookEndpointStatus, WebhookReplay, WebhookReplaySpec, WebhookReplayStatus, WebhookSubscription,
-    WebhookSubscriptionSpec, WebhookSubscriptionStatus,
+    Condition, ConditionType, ObjectKey, Reason, WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus,
+    WebhookReplay, WebhookReplaySpec, WebhookReplayStatus, WebhookSubscription, WebhookSubscriptionSpec,
+    WebhookSubscriptionStatus,
 };
 
 use super::{
@@ -263,12 +263,9 @@ impl<S, C, F> ObjectEntry<S, C, F> {
             _ => None,
         };
         let mut conditions = match (&waits, &self.judgement, &self.unreadable) {
-            (Some(message), None, _) => vec![Condition {
-                kind: ConditionType::Ready,
-                status: ConditionStatus::Unknown,
-                reason: Reason::Progressing,
-                message: message.clone().into(),
-            }],
+            (Some(message), None, _) => {
+                vec![Condition::unknown(ConditionType::Ready, Reason::Progressing, message.clone())]
+            }
             _ => self.judged(),
         };
         if let Some(message) = waits {

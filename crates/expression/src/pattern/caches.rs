@@ -24,7 +24,7 @@ impl<'a> Caches<'a> {
         self.caches.iter().any(|(known, _)| ptr::eq(*known, pattern))
     }
 
-    /// Calls `search` with the cache of a pattern, which is made if there is none.
+    /// Calls `search` with the cache of a pattern, and creates the cache for its first search.
     pub(crate) fn with<T>(&mut self, pattern: &'a Pattern, search: impl FnOnce(&mut Cache) -> T) -> T {
         if let Some((_, cache)) = self.caches.iter_mut().find(|(known, _)| ptr::eq(*known, pattern)) {
             return search(cache);
