@@ -36,7 +36,7 @@ pub(super) async fn list(
     let query = Query::parse(&uri, Operation::ShowConfiguration)?;
     let namespace = query.namespace()?;
     let after = query.get("after").map(position).transpose()?;
-    let mut views: Vec<ObjectView> = shared.admin.objects.borrow().to_vec();
+    let mut views: Vec<Arc<ObjectView>> = shared.admin.objects.borrow().to_vec();
     let shows_replays = shared.may(&caller, &authz::replays(namespace)).await;
     views.retain(|view| view.kind != ObjectKind::Replay || shows_replays);
     views.retain(|view| namespace.is_none_or(|namespace| *view.key.namespace == *namespace));

@@ -59,7 +59,7 @@ pub use redeliver::understands_order;
 
 use crate::{
     admin::limits::{ADMIN_JOURNAL_READS, CONSOLE_TAILS},
-    catalog::{Snapshot, status::ObjectView},
+    catalog::{Snapshot, status::ObjectViews},
     telemetry::metrics::Metrics,
 };
 
@@ -77,7 +77,7 @@ pub struct Admin {
     /// The live configuration.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Every object, compiled or not.
-    pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
+    pub objects: watch::Receiver<ObjectViews>,
     /// Events and deliveries.
     pub journal: Arc<dyn Journal>,
     /// What `/metrics` shows.

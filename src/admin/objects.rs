@@ -139,7 +139,7 @@ impl Shared {
     }
 
     /// The view of an object.
-    pub(super) fn view(&self, kind: ObjectKind, key: &ObjectKey) -> Result<ObjectView, Problem> {
+    pub(super) fn view(&self, kind: ObjectKind, key: &ObjectKey) -> Result<Arc<ObjectView>, Problem> {
         let objects = self.admin.objects.borrow();
         let found = objects.iter().find(|view| view.kind == kind && view.key == *key);
         found.cloned().ok_or_else(|| absent(kind, key))

@@ -13,6 +13,7 @@ mod entry;
 mod path_ownership;
 mod recompile;
 mod replays;
+mod small_set;
 mod subscriber_policy;
 #[cfg(test)]
 mod tests;
@@ -44,7 +45,7 @@ use super::{
     replay::{Replay, ReplayFacts},
     routing::RouteState,
     snapshot::{Endpoint, Snapshot, Subscription},
-    status::{ObjectKind, ObjectView},
+    status::{ObjectKind, ObjectView, ObjectViews},
 };
 use crate::telemetry::metrics::Metrics;
 
@@ -54,12 +55,21 @@ pub struct Published {
     /// For the data plane.
     pub snapshot: Arc<Snapshot>,
     /// For statuses and the admin API.
-    pub objects: Arc<Vec<ObjectView>>,
+    pub objects: ObjectViews,
 }
 
 type EndpointEntry = ObjectEntry<WebhookEndpointSpec, Endpoint, EndpointFacts>;
 type SubscriptionEntry = ObjectEntry<WebhookSubscriptionSpec, Subscription, SubscriptionFacts>;
 type ReplayEntry = ObjectEntry<WebhookReplaySpec, Replay, ReplayFacts>;
+
+/// Whether the CEL rules of the definitions are checked here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    /// Checked here: an API server without CEL has stored objects that violate them.
+    Check,
+    /// Checked before, as those of files are.
+    Checked,
+}
 
 /// The current objects.
 pub struct ObjectIndex {
@@ -73,6 +83,7 @@ pub struct ObjectIndex {
     grants: SubscriberPolicies,
     claims: PathOwners,
     elsewhere: Elsewhere,
+    rules: Rules,
     changed: bool,
     synced: bool,
 }
@@ -90,6 +101,7 @@ impl ObjectIndex {
             grants: SubscriberPolicies::default(),
             claims: PathOwners::default(),
             elsewhere: Elsewhere::default(),
+            rules: Rules::Check,
             changed: false,
             synced: false,
         }
@@ -101,6 +113,13 @@ impl ObjectIndex {
     #[must_use]
     pub fn fetching(mut self) -> Self {
         self.dependencies.values.fetching = true;
+        self
+    }
+
+    /// Spares the rules of the definitions: whoever provides the objects has checked them.
+    #[must_use]
+    pub fn of_checked_objects(mut self) -> Self {
+        self.rules = Rules::Checked;
         self
     }
 
@@ -377,25 +396,31 @@ impl ObjectIndex {
             .filter_map(|entry| entry.compiled.as_ref())
             // The path has no owner, or this endpoint is the owner.
             .filter(|endpoint| {
-                let owner = self.claims.owner(&endpoint.key.namespace, &endpoint.path);
+                let owner = self.claims.owner(&endpoint.key.namespace, endpoint.path());
                 owner.is_none_or(|owner| *owner == endpoint.key)
             })
             .map(Arc::clone);
         let subscriptions = self.subscriptions.values().filter_map(|entry| entry.compiled.as_ref()).map(Arc::clone);
+        // What claims a path without being served there.
+        let unready = self.endpoints.iter().filter_map(|(key, entry)| {
+            let path = compile::path(key, &entry.applied.as_ref()?.spec);
+            let is_served = entry.compiled.as_ref().is_some_and(|compiled| compiled.path() == path);
+            (!is_served).then_some((&*key.namespace, path))
+        });
         let unread = self.endpoints.iter().filter(|(_, entry)| entry.applied.is_none());
         // Compiled subscriptions are known anyway, unless the newest version is of another object.
         let known = self.subscriptions.iter().map(|(key, entry)| (key, entry, entry.uid().unwrap_or_default()));
         let known = known.filter(|(_, entry, uid)| entry.compiled.as_ref().is_none_or(|compiled| compiled.uid != *uid));
         let snapshot = Snapshot::new(endpoints, subscriptions)
-            .with_unready(self.claims.places())
-            .with_known(known.map(|(key, _, uid)| Incarnation::new(key.clone(), uid)))
-            .with_known(self.elsewhere.subscriptions())
+            .with_unready(unready)
+            .with_uncompiled(known.map(|(key, _, uid)| Incarnation::new(key.clone(), uid)))
+            .with_uncompiled(self.elsewhere.subscriptions())
             .with_replays(self.replays.values().filter_map(|entry| entry.compiled.as_ref()).map(Arc::clone))
             .with_unread(unread.map(|(key, _)| Arc::clone(&key.namespace)));
         if self.synced { snapshot } else { snapshot.incomplete() }
     }
 
-    fn objects(&mut self) -> Vec<ObjectView> {
+    fn objects(&mut self) -> Vec<Arc<ObjectView>> {
         let (options, claims) = (&self.options, &self.claims);
         let endpoints = self.endpoints.iter_mut().map(|(key, entry)| views::endpoint(key, entry, claims, options));
         let subscriptions = self.subscriptions.iter_mut().map(|(key, entry)| views::subscription(key, entry));

@@ -29,5 +29,5 @@ pub use observed::{EndpointFacts, EndpointReading, SubscriptionFacts, Subscripti
 pub use replay::{Replay, ReplayFacts, ReplayReading};
 pub use routing::{RouteSpec, RouteState};
 pub use snapshot::{DeadLetterEndpoint, Deduplicate, Endpoint, Reply, Route, Snapshot, Subscription};
-pub use status::{Facts, JournalReading, ObjectKind, ObjectView};
+pub use status::{Facts, JournalReading, ObjectKind, ObjectView, ObjectViews};
 pub use target::{DeliveryTarget, OAuthClient, TlsIdentity};

@@ -33,12 +33,13 @@ use crate::telemetry::metrics::{EndpointMetrics, SubscriptionMetrics};
 /// All endpoints and subscriptions in use at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// By `namespace/path`, without the operator's prefix and without leading and trailing slashes.
-    routes: HashMap<Box<str>, Route>,
+    /// By [`Snapshot::place`].
+    routes: HashMap<Arc<str>, Route>,
     endpoints: HashMap<ObjectKey, Arc<Endpoint>>,
     subscriptions: HashMap<ObjectKey, Arc<Subscription>>,
-    /// Every subscription object that exists, whether it compiles or not, with its uid (empty for one from a file).
-    known: HashMap<ObjectKey, Arc<str>>,
+    /// Subscription objects that exist and are not among `subscriptions`, or there with another uid (empty for one from
+    /// a file).
+    uncompiled: HashMap<ObjectKey, Arc<str>>,
     /// Namespaces with an endpoint that has never been readable, so that its path is not known.
     unread: HashSet<Arc<str>>,
     replays: Vec<Arc<Replay>>,
@@ -64,26 +65,30 @@ impl Snapshot {
         let endpoints: HashMap<_, _> = endpoints.into_iter().map(|endpoint| (endpoint.key.clone(), endpoint)).collect();
         let routes = endpoints
             .values()
-            .map(|endpoint| (route_key(&endpoint.key.namespace, &endpoint.path), Route::Ready(Arc::clone(endpoint))))
+            .map(|endpoint| (Arc::clone(&endpoint.place), Route::Ready(Arc::clone(endpoint))))
             .collect();
         let subscriptions: HashMap<_, _> =
             subscriptions.into_iter().map(|subscription| (subscription.key.clone(), subscription)).collect();
-        let known = subscriptions.values().map(|it| (it.key.clone(), Arc::clone(&it.uid))).collect();
-        let (unread, replays) = (HashSet::new(), Vec::new());
-        Self { routes, endpoints, subscriptions, known, unread, replays, synced: true }
+        Self { routes, endpoints, subscriptions, synced: true, ..Self::default() }
+    }
+
+    /// Where requests find an endpoint: `namespace/path`, without the operator's prefix and without leading and trailing
+    /// slashes.
+    pub fn place(namespace: &str, path: &str) -> Arc<str> {
+        format!("{namespace}/{path}").into()
     }
 
     /// Adds paths whose endpoints exist but cannot be served; paths in use are kept.
     pub fn with_unready<'a>(mut self, paths: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         for (namespace, path) in paths {
-            self.routes.entry(route_key(namespace, path)).or_insert(Route::NotReady);
+            self.routes.entry(Self::place(namespace, path)).or_insert(Route::NotReady);
         }
         self
     }
 
     /// Adds subscription objects that exist but do not compile: their consumers are kept.
-    pub fn with_known(mut self, subscriptions: impl IntoIterator<Item = Incarnation>) -> Self {
-        self.known.extend(subscriptions.into_iter().map(|Incarnation { key, uid }| (key, uid)));
+    pub fn with_uncompiled(mut self, subscriptions: impl IntoIterator<Item = Incarnation>) -> Self {
+        self.uncompiled.extend(subscriptions.into_iter().map(|Incarnation { key, uid }| (key, uid)));
         self
     }
 
@@ -148,7 +153,12 @@ impl Snapshot {
 
     /// The subscription object of this name, compiled or not.
     pub fn known(&self, key: &ObjectKey) -> Option<Incarnation> {
-        self.known.get(key).map(|uid| Incarnation::new(key.clone(), Arc::clone(uid)))
+        self.uid_of(key).map(|uid| Incarnation::new(key.clone(), Arc::clone(uid)))
+    }
+
+    fn uid_of(&self, subscription: &ObjectKey) -> Option<&Arc<str>> {
+        let compiled = || self.subscriptions.get(subscription).map(|compiled| &compiled.uid);
+        self.uncompiled.get(subscription).or_else(compiled)
     }
 
     /// Whether this incarnation of a subscription object exists, compiled or not.
@@ -156,12 +166,8 @@ impl Snapshot {
     /// An incarnation without a uid exists while any object of its name does: it comes from a file, or from a journal
     /// that an earlier version wrote without uids, and is replaced when the object of its name is attached.
     pub fn knows(&self, subscription: &Incarnation) -> bool {
-        self.known.get(&subscription.key).is_some_and(|uid| subscription.uid.is_empty() || *uid == subscription.uid)
+        self.uid_of(&subscription.key).is_some_and(|uid| subscription.uid.is_empty() || *uid == subscription.uid)
     }
-}
-
-fn route_key(namespace: &str, path: &str) -> Box<str> {
-    format!("{namespace}/{path}").into_boxed_str()
 }
 
 /// A compiled `WebhookEndpoint`.
@@ -170,8 +176,8 @@ pub struct Endpoint {
     pub key: ObjectKey,
     /// `metadata.uid`; empty for an object from a file.
     pub uid: Arc<str>,
-    /// URL path below the namespace, without leading and trailing slashes.
-    pub path: Box<str>,
+    /// Where requests find it: see [`Snapshot::place`].
+    pub place: Arc<str>,
     /// Whether requests are rejected with 503.
     pub suspended: bool,
     /// Verifies requests.
@@ -219,6 +225,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// URL path below the namespace, without leading and trailing slashes.
+    pub fn path(&self) -> &str {
+        self.place.get(self.key.namespace.len() + 1..).unwrap_or_default()
+    }
+
     /// The object that it was compiled from.
     pub fn incarnation(&self) -> Incarnation {
         Incarnation::new(self.key.clone(), Arc::clone(&self.uid))
@@ -243,7 +254,7 @@ pub struct Reply {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint").field("key", &self.key).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Endpoint").field("key", &self.key).field("place", &self.place).finish_non_exhaustive()
     }
 }
 

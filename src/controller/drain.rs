@@ -44,7 +44,7 @@ use super::{
     write_budget::WriteBudget,
 };
 use crate::{
-    catalog::{Class, Facts, ObjectKind, ObjectView},
+    catalog::{Class, Facts, ObjectKind, ObjectView, ObjectViews},
     controller::limits,
 };
 
@@ -55,7 +55,7 @@ pub struct Drain {
     /// The class of this operator.
     pub class: Class,
     /// Every object as programmed: its consumer is attached.
-    pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
+    pub objects: watch::Receiver<ObjectViews>,
     /// The objects as the API server last showed them.
     pub sightings: ObservedState,
     /// The journal, which knows what is settled.
@@ -276,7 +276,7 @@ impl Drain {
     }
 
     /// The subscription as programmed: its consumer is attached.
-    fn view(&self, subscription: &Incarnation) -> Option<ObjectView> {
+    fn view(&self, subscription: &Incarnation) -> Option<Arc<ObjectView>> {
         let objects = self.objects.borrow();
         objects
             .iter()

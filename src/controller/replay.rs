@@ -26,7 +26,7 @@ use super::{
     observed_state::ObservedState,
 };
 use crate::{
-    catalog::{Facts, JournalReading, ObjectKind, ObjectView, ReplayFacts, ReplayReading},
+    catalog::{Facts, JournalReading, ObjectKind, ObjectView, ObjectViews, ReplayFacts, ReplayReading},
     controller::limits,
     replay::ProgressStore,
 };
@@ -55,7 +55,7 @@ impl ProgressStore for ReplayStatuses {
         self.status(replay).as_ref().map(ReplayReading::of)
     }
 
-    async fn keep(&self, _: &[ObjectView]) -> bool {
+    async fn keep(&self, _: &[Arc<ObjectView>]) -> bool {
         // The status writer does.
         true
     }
@@ -93,7 +93,7 @@ pub struct ReplayCleanup {
     /// Must not retry by itself.
     pub client: Client,
     /// Every object as programmed.
-    pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
+    pub objects: watch::Receiver<ObjectViews>,
     /// The objects as the API server last showed them.
     pub sightings: ObservedState,
     /// Whether this replica may write.
@@ -197,7 +197,7 @@ mod tests {
         let applied = Applied { key, object: object.unwrap(), source: None, age: Age::default(), uid };
         index.apply(Change::Replay(Box::new(applied)));
         index.apply(Change::Synced(true));
-        index.publish().unwrap().objects.iter().find(|view| view.kind == ObjectKind::Replay).unwrap().clone()
+        index.publish().unwrap().objects.iter().find(|view| view.kind == ObjectKind::Replay).unwrap().as_ref().clone()
     }
 
     fn due_of(view: &ObjectView, ttl: Duration, status: &WebhookReplayStatus) -> Option<Timestamp> {

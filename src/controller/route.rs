@@ -54,7 +54,7 @@ use super::{
     write_budget::WriteBudget,
 };
 use crate::{
-    catalog::{Facts, Namespaces, ObjectKind, ObjectView, RouteSpec, RouteState},
+    catalog::{Facts, Namespaces, ObjectKind, ObjectView, ObjectViews, RouteSpec, RouteState},
     telemetry::metrics::Metrics,
 };
 
@@ -73,7 +73,7 @@ pub struct RouteOptions {
     /// The namespaces whose endpoints are served.
     pub namespaces: Namespaces,
     /// Every object as programmed.
-    pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
+    pub objects: watch::Receiver<ObjectViews>,
     /// Whether this replica may write.
     pub leadership: Leadership,
     /// Reports refused requests.
@@ -95,7 +95,7 @@ pub async fn run(options: RouteOptions, shutdown: CancellationToken) {
 }
 
 /// Reports to endpoints that want a route that there will be none.
-async fn report_disabled(mut objects: watch::Receiver<Arc<Vec<ObjectView>>>, shutdown: CancellationToken) {
+async fn report_disabled(mut objects: watch::Receiver<ObjectViews>, shutdown: CancellationToken) {
     loop {
         for view in objects.borrow_and_update().iter() {
             if let (RouteSpec::Wanted(_), Facts::Endpoint(facts)) = (&view.route, &view.facts) {

@@ -40,7 +40,9 @@ use super::{
     write_budget::WriteBudget,
 };
 use crate::{
-    catalog::{EndpointReading, Facts, JournalReading, ObjectKind, ObjectView, ReplayReading, SubscriptionReading},
+    catalog::{
+        EndpointReading, Facts, JournalReading, ObjectKind, ObjectView, ObjectViews, ReplayReading, SubscriptionReading,
+    },
     controller::limits,
     telemetry::metrics::Metrics,
 };
@@ -53,7 +55,7 @@ pub struct StatusWriter {
     /// Must not retry by itself.
     pub client: Client,
     /// Every object as programmed.
-    pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
+    pub objects: watch::Receiver<ObjectViews>,
     /// The objects as the API server last showed them.
     pub sightings: ObservedState,
     /// The journal, for the counts of deliveries.
@@ -95,7 +97,7 @@ struct Write {
 struct State {
     schedule: Schedule<Object, Lane>,
     memos: HashMap<Object, Memo>,
-    views: Arc<Vec<ObjectView>>,
+    views: ObjectViews,
     /// Where each object is in `views`.
     places: HashMap<Object, usize>,
     flights: FuturesUnordered<Flight>,

@@ -29,11 +29,11 @@ pub struct FileWatch {
 }
 
 impl FileWatch {
-    /// A watch that has not scanned yet.
+    /// A watch that has not scanned yet. The source checks every object that it reads.
     pub fn new(source: FileSource, index: ObjectIndex) -> Self {
         Self {
             source,
-            index,
+            index: index.of_checked_objects(),
             namespaces: Namespaces::All,
             reported: BTreeSet::new(),
             skipped: BTreeMap::new(),

@@ -157,10 +157,10 @@ impl Rehearsal {
 
     /// The added endpoint that has the path of a deleted one.
     fn replacement(&self, deleted: &ObjectKey) -> Option<String> {
-        let path = &self.old.endpoint(deleted)?.path;
+        let place = &self.old.endpoint(deleted)?.place;
         let added = self.endpoints.iter().filter(|(_, report)| report.change == DifferenceKind::Added);
         let mut added = added.filter_map(|(key, _)| self.new.endpoint(key));
-        added.find(|it| it.path == *path && it.key.namespace == deleted.namespace).map(|it| it.key.to_string())
+        added.find(|it| it.place == *place).map(|it| it.key.to_string())
     }
 
     /// The result. `backlog` is what each live subscription has not delivered.

@@ -83,9 +83,10 @@ impl ProgressStore for FileStore {
         self.known.lock().get(&name(replay)).cloned()
     }
 
-    async fn keep(&self, objects: &[ObjectView]) -> bool {
-        let replays = objects.iter().filter_map(Entry::of).collect();
-        let present: HashSet<_> = objects.iter().filter(|view| view.kind == ObjectKind::Replay).map(name).collect();
+    async fn keep(&self, objects: &[Arc<ObjectView>]) -> bool {
+        let replays = objects.iter().filter_map(|view| Entry::of(view)).collect();
+        let present: HashSet<_> =
+            objects.iter().filter(|view| view.kind == ObjectKind::Replay).map(|view| name(view)).collect();
         self.known.lock().retain(|name, _| present.contains(name));
         let written = self.file.write(Content { replays }).await;
         if let Err(error) = &written {

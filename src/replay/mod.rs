@@ -42,14 +42,14 @@ pub use self::{
     file_store::{FileStore, FileStoreError},
     store::ProgressStore,
 };
-use crate::catalog::{Facts, ObjectView, ReplayFacts, Snapshot};
+use crate::catalog::{Facts, ObjectViews, ReplayFacts, Snapshot};
 
 /// Runs all replays.
 pub struct Replayer {
     /// The live configuration.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Every object as programmed.
-    pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
+    pub objects: watch::Receiver<ObjectViews>,
     /// The events and their deliveries.
     pub journal: Arc<dyn Journal>,
     /// The clock.
@@ -162,7 +162,7 @@ impl Replayer {
         }
     }
 
-    fn views(&self) -> Arc<Vec<ObjectView>> {
+    fn views(&self) -> ObjectViews {
         Arc::clone(&self.objects.borrow())
     }
 }

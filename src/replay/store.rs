@@ -1,5 +1,7 @@
 //! Where the progress of replays is kept.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::catalog::{ObjectView, ReplayReading};
@@ -14,5 +16,5 @@ pub trait ProgressStore: Send + Sync + 'static {
     fn recall(&self, replay: &ObjectView) -> Option<ReplayReading>;
 
     /// Keeps the progress of all replays among these objects, and forgets all others. Returns whether it is kept.
-    async fn keep(&self, objects: &[ObjectView]) -> bool;
+    async fn keep(&self, objects: &[Arc<ObjectView>]) -> bool;
 }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     catalog::{
-        Age, Applied, Change, JournalReading, ObjectIndex, ObjectKind, Options, ReplayReading,
+        Age, Applied, Change, JournalReading, ObjectIndex, ObjectKind, ObjectView, Options, ReplayReading,
         replay::{ReplayCounts, ReplayEnd, ReplayHold},
     },
     telemetry::metrics::Metrics,
@@ -84,8 +84,8 @@ impl ProgressStore for Kept {
         self.readings.lock().get(&replay.key).cloned()
     }
 
-    async fn keep(&self, objects: &[ObjectView]) -> bool {
-        let read = |view: &ObjectView| match &view.facts {
+    async fn keep(&self, objects: &[Arc<ObjectView>]) -> bool {
+        let read = |view: &Arc<ObjectView>| match &view.facts {
             Facts::Replay(facts) => Some((view.key.clone(), facts.read())),
             _ => None,
         };
@@ -101,7 +101,7 @@ struct Stage {
     clock: Arc<ManualClock>,
     store: Arc<Kept>,
     snapshot: watch::Sender<Arc<Snapshot>>,
-    objects: watch::Sender<Arc<Vec<ObjectView>>>,
+    objects: watch::Sender<ObjectViews>,
     replayer: Replayer,
     state: State,
 }
@@ -195,13 +195,13 @@ impl Stage {
         while self.replayer.pass(&mut self.state, &shutdown).await == Duration::ZERO {}
     }
 
-    fn view(&self, name: &str) -> ObjectView {
+    fn view(&self, name: &str) -> Arc<ObjectView> {
         let objects = self.objects.borrow();
         objects.iter().find(|view| view.kind == ObjectKind::Replay && view.key == key(name)).unwrap().clone()
     }
 
     fn reading(&self, name: &str) -> ReplayReading {
-        let Facts::Replay(facts) = self.view(name).facts else { panic!("facts of a replay") };
+        let Facts::Replay(facts) = &self.view(name).facts else { panic!("facts of a replay") };
         facts.read()
     }
 
@@ -505,7 +505,7 @@ async fn a_replay_waits_for_its_subscription_and_another_one_of_that_name_is_not
     assert_eq!(stage.counts("again"), counts(1, 1));
     let mut reading = stage.reading("again");
     reading.subscription_uid = "another".into();
-    let Facts::Replay(facts) = stage.view("again").facts else { panic!("facts of a replay") };
+    let Facts::Replay(facts) = &stage.view("again").facts else { panic!("facts of a replay") };
     facts.set(reading);
     stage.run().await;
     assert_eq!(stage.end("again"), Some(ReplayEnd::SubscriptionDeleted));
@@ -571,7 +571,7 @@ async fn a_file_keeps_the_progress_of_what_has_begun() {
     let recalled = store.recall(&stage.view("again")).unwrap();
     assert_eq!(recalled, ReplayReading { hold: None, ..stage.reading("again") });
     assert!(store.recall(&stage.view("not-begun")).is_none());
-    let other = ObjectView { uid: Some("another-content".into()), ..stage.view("again") };
+    let other = ObjectView { uid: Some("another-content".into()), ..(*stage.view("again")).clone() };
     assert!(store.recall(&other).is_none());
     // What is no longer defined is forgotten, at once and for later.
     assert!(store.keep(&[]).await);

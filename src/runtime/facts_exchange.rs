@@ -51,7 +51,7 @@ use self::{
     view::{BoardView, TOTAL, key_of},
 };
 use crate::{
-    catalog::{Facts, ObjectView, Published, Snapshot},
+    catalog::{Facts, ObjectViews, Published, Snapshot},
     runtime::limits,
 };
 
@@ -61,7 +61,7 @@ pub(super) struct FactsExchange {
     /// Which subscriptions this replica delivers.
     tenure: watch::Receiver<Tenure>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    objects: watch::Receiver<Arc<Vec<ObjectView>>>,
+    objects: watch::Receiver<ObjectViews>,
     clock: Arc<dyn Clock>,
     /// Time between two writes of counts.
     interval: Duration,
@@ -70,7 +70,7 @@ pub(super) struct FactsExchange {
     standings: Standings,
     liveness: Liveness,
     /// The objects that the ledger has.
-    followed: Option<Arc<Vec<ObjectView>>>,
+    followed: Option<ObjectViews>,
     /// When everything was read.
     refreshed: Option<Instant>,
     /// When counts were written.
@@ -105,7 +105,7 @@ impl FactsExchange {
         board: Arc<dyn Board>,
         tenure: watch::Receiver<Tenure>,
         snapshots: watch::Receiver<Arc<Snapshot>>,
-        objects: watch::Receiver<Arc<Vec<ObjectView>>>,
+        objects: watch::Receiver<ObjectViews>,
         clock: Arc<dyn Clock>,
         interval: Duration,
     ) -> Self {

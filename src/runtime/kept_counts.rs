@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::limits;
 use crate::{
-    catalog::{EndpointReading, Facts, ObjectView},
+    catalog::{EndpointReading, Facts, ObjectView, ObjectViews},
     kept_file::{KeptFile, KeptFileError},
 };
 
@@ -55,7 +55,7 @@ impl KeptCounts {
     }
 
     /// Continues the counts of the objects, and keeps them until `stop`.
-    pub(super) async fn run(mut self, mut objects: watch::Receiver<Arc<Vec<ObjectView>>>, stop: CancellationToken) {
+    pub(super) async fn run(mut self, mut objects: watch::Receiver<ObjectViews>, stop: CancellationToken) {
         let mut ticks = time::interval(limits::COUNTS_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -73,7 +73,7 @@ impl KeptCounts {
         }
     }
 
-    fn resume(&mut self, views: &[ObjectView]) {
+    fn resume(&mut self, views: &[Arc<ObjectView>]) {
         if self.known.is_empty() {
             return;
         }
@@ -86,12 +86,12 @@ impl KeptCounts {
         }
     }
 
-    async fn keep(&mut self, views: &[ObjectView]) {
+    async fn keep(&mut self, views: &[Arc<ObjectView>]) {
         // Objects that are not read yet may still come.
         if views.is_empty() {
             return;
         }
-        let endpoints = views.iter().filter_map(Entry::of).collect();
+        let endpoints = views.iter().filter_map(|view| Entry::of(view)).collect();
         if let Err(error) = self.file.write(Content { endpoints }).await {
             let path = self.file.path().display();
             tracing::warn!(%path, %error, "counts of endpoints cannot be written; retrying");

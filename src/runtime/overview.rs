@@ -52,12 +52,12 @@ impl Overview {
 
     /// The URL for senders.
     fn url(&self, endpoint: &Endpoint) -> String {
-        let (namespace, path) = (&endpoint.key.namespace, &endpoint.path);
+        let (namespace, path) = (&endpoint.key.namespace, endpoint.path());
         self.options.url(namespace, path).unwrap_or_else(|| self.local_url(endpoint))
     }
 
     fn local_url(&self, endpoint: &Endpoint) -> String {
-        format!("{}{}", self.base, self.options.path(&endpoint.key.namespace, &endpoint.path))
+        format!("{}{}", self.base, self.options.path(&endpoint.key.namespace, endpoint.path()))
     }
 
     /// A command that sends an example to an endpoint of this process, if one can be signed.

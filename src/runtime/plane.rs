@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health, Rates},
-    catalog::{ObjectView, Published, Snapshot, observed::AbandonedDeliveries},
+    catalog::{ObjectViews, Published, Snapshot, observed::AbandonedDeliveries},
     controller::{limits::EVENTS_QUEUED, live_subscriptions::ClusterSubscriptions, reviews::Reviews},
     dispatch::{Client, ClientOptions, Consumers, Dispatcher},
     ingress::{self, Callers, Ingress, IngressOptions, RemoteKeys, Visits, tls},
@@ -43,7 +43,7 @@ pub(super) struct Plane {
     pub(super) supervisor: Supervisor,
     pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Every object as programmed.
-    pub(super) objects: watch::Receiver<Arc<Vec<ObjectView>>>,
+    pub(super) objects: watch::Receiver<ObjectViews>,
     pub(super) journal: Arc<dyn Journal>,
     pub(super) clock: Arc<dyn Clock>,
     /// Reports about the deliveries that deleted subscriptions have left behind.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{facts_exchange, overview::Overview};
 use crate::{
     admin::HealthReporter,
-    catalog::{ObjectView, Published, Snapshot},
+    catalog::{ObjectViews, Published, Snapshot},
     dispatch::{Consumers, limits::DETACH_INTERVAL},
     runtime::limits,
 };
@@ -22,7 +22,7 @@ pub(super) async fn run(
     mut candidates: watch::Receiver<Published>,
     mut consumers: Consumers,
     live: watch::Sender<Arc<Snapshot>>,
-    views: watch::Sender<Arc<Vec<ObjectView>>>,
+    views: watch::Sender<ObjectViews>,
     serving: HealthReporter,
     mut overview: Option<Overview>,
     shutdown: CancellationToken,

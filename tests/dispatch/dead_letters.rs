@@ -165,7 +165,7 @@ async fn while_there_is_no_room_nothing_is_given_up() {
     let facts = billing.facts.clone();
     stage
         .publish_snapshot(
-            grapnel::catalog::Snapshot::new([], [std::sync::Arc::new(billing)]).with_known([file("holder")]),
+            grapnel::catalog::Snapshot::new([], [std::sync::Arc::new(billing)]).with_uncompiled([file("holder")]),
         )
         .await;
     for attempt in 1..=2 {

@@ -195,7 +195,7 @@ async fn consumers_go_only_when_it_is_known_that_their_subscription_is_gone() {
     let mut alignment = Consumers::new(stage.journal.clone(), stage.metrics.clone());
     alignment.align(&Snapshot::new([], [billing()]).incomplete()).await.unwrap();
     assert_eq!(consumers().await, ["billing", "broken", "deleted"]);
-    alignment.align(&Snapshot::new([], [billing()]).with_known([file("broken")])).await.unwrap();
+    alignment.align(&Snapshot::new([], [billing()]).with_uncompiled([file("broken")])).await.unwrap();
     assert_eq!(consumers().await, ["billing", "broken"]);
     alignment.align(&Snapshot::new([], [])).await.unwrap();
     assert!(consumers().await.is_empty());

@@ -45,7 +45,7 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
     let key = ObjectKey::new("shop", name);
     Endpoint {
         uid: Arc::from(""),
-        path: name.into(),
+        place: Snapshot::place("shop", name),
         suspended: false,
         verifier: verifier("GitHub", &[SECRET]),
         provider: Some("GitHub"),

@@ -109,7 +109,8 @@ fn facts(event: &StoredEvent, now: Timestamp) -> Markup {
 /// The outcomes for the subscriptions that the caller may see.
 async fn outcomes(shared: &Shared, caller: &Caller, key: &ObjectKey, event: &StoredEvent) -> Result<Markup, Problem> {
     let views = Arc::clone(&shared.admin.objects.borrow());
-    let reads = |view: &&ObjectView| view.kind == ObjectKind::Subscription && view.endpoint_ref.as_ref() == Some(key);
+    let reads =
+        |view: &&Arc<ObjectView>| view.kind == ObjectKind::Subscription && view.endpoint_ref.as_ref() == Some(key);
     let (mut rows, mut hidden, mut looked_at) = (Vec::new(), false, 0);
     let mut redeliverable = false;
     let now = shared.admin.clock.now();

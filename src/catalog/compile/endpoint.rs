@@ -27,7 +27,7 @@ use crate::{
         id_sources::IdSources,
         limits,
         observed::EndpointFacts,
-        snapshot::{Deduplicate, Endpoint, Reply},
+        snapshot::{Deduplicate, Endpoint, Reply, Snapshot},
     },
     telemetry::metrics::EndpointMetrics,
 };
@@ -94,7 +94,7 @@ fn path_conflict(object: &Field<'_, ()>, spec: &WebhookEndpointSpec, owner: &Obj
 /// Reads the spec. Returns the function that completes it to an endpoint, or `None` if it cannot be served.
 pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(Served<'_>) -> Endpoint + use<>> {
     let key = spec.run().key().clone();
-    let path = path(&key, spec);
+    let place = Snapshot::place(&key.namespace, path(&key, spec));
     let verification = spec.at("verification", &spec.verification);
     let (scheme, provider) = scheme(&verification);
     let verifier = verifier(scheme, &verification);
@@ -141,7 +141,7 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
     Some(move |served: Served<'_>| Endpoint {
         key,
         uid: served.uid,
-        path: path.into(),
+        place,
         suspended,
         verifier,
         provider: provider.map(|provider| provider.name.as_str()),
@@ -169,8 +169,8 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
 }
 
 /// The path below the namespace: `spec.path`, by default the name.
-pub fn path(key: &ObjectKey, spec: &WebhookEndpointSpec) -> String {
-    spec.path.as_deref().unwrap_or(&key.name).trim_matches('/').to_owned()
+pub fn path<'a>(key: &'a ObjectKey, spec: &'a WebhookEndpointSpec) -> &'a str {
+    spec.path.as_deref().unwrap_or(&key.name).trim_matches('/')
 }
 
 /// How bodies are read: `spec.payload`, by default as the provider defines.

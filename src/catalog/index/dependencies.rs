@@ -7,7 +7,10 @@ use std::{
 
 use grapnel_api::{ObjectKey, WebhookSubscriptionSpec};
 
-use super::values::{ConfigMapData, SecretData, Values};
+use super::{
+    small_set::SmallSet,
+    values::{ConfigMapData, SecretData, Values},
+};
 use crate::catalog::{
     compile::{self, Reference},
     status::ObjectKind,
@@ -42,7 +45,7 @@ pub(super) type Dependent = (ObjectKind, ObjectKey);
 /// The dependencies of all objects.
 #[derive(Debug, Default)]
 pub(super) struct Dependencies {
-    dependents: HashMap<Referent, BTreeSet<Dependent>>,
+    dependents: HashMap<Referent, SmallSet<Dependent>>,
     /// The values of references. Those without dependents are not kept if they are fetched.
     pub(super) values: Values,
     /// Objects to recompile.
@@ -138,7 +141,7 @@ impl Dependencies {
 
     /// Marks those of the dependents of `referent` whose names are affected.
     pub(super) fn touch_those(&mut self, referent: &Referent, affected: impl Fn(&ObjectKey) -> bool) {
-        let dependents = self.dependents.get(referent).into_iter().flatten();
+        let dependents = self.dependents.get(referent).into_iter().flat_map(SmallSet::iter);
         self.dirty.extend(dependents.filter(|(_, key)| affected(key)).cloned());
     }
 

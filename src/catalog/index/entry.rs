@@ -78,7 +78,7 @@ pub(super) struct ObjectEntry<S, C, F> {
     /// Facts from the data plane; kept across recompilation.
     pub(super) facts: Arc<F>,
     /// The last view, while it is up to date.
-    pub(super) view: Option<ObjectView>,
+    pub(super) view: Option<Arc<ObjectView>>,
 }
 
 /// The compiler's result for a version.

@@ -1,13 +1,13 @@
 //! Path ownership: of the endpoints of a namespace that claim a path, the oldest owns it.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
 use grapnel_api::ObjectKey;
 
-use super::change::Age;
+use super::{change::Age, small_set::SmallSet};
 
 /// Namespace and path.
 type NamespacedPath = (Arc<str>, Arc<str>);
@@ -24,7 +24,7 @@ pub(super) struct PathOwners {
 #[derive(Debug, Default)]
 struct Candidates {
     /// Oldest first.
-    by_age: BTreeSet<(Age, ObjectKey)>,
+    by_age: SmallSet<(Age, ObjectKey)>,
     /// The owner as of the last notification.
     reported: Option<ObjectKey>,
 }
@@ -72,10 +72,5 @@ impl PathOwners {
     pub(super) fn owner(&self, namespace: &str, path: &str) -> Option<&ObjectKey> {
         let claimants = self.places.get(namespace)?.get(path)?;
         claimants.by_age.first().map(|(_, key)| key)
-    }
-
-    /// Every claimed namespace and path.
-    pub(super) fn places(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.places.iter().flat_map(|(namespace, paths)| paths.keys().map(|path| (&**namespace, &**path)))
     }
 }

@@ -7,7 +7,7 @@ use grapnel_event::identity::Reading;
 use serde::Serialize;
 
 use super::{
-    EndpointEntry, ObjectIndex, Referent,
+    EndpointEntry, ObjectIndex, Referent, Rules,
     dependencies::Dependencies,
     elsewhere::Elsewhere,
     entry::{ObjectEntry, Own},
@@ -25,7 +25,7 @@ impl ObjectIndex {
     pub(super) fn compile_endpoint(&mut self, key: &ObjectKey) -> Option<bool> {
         let entry = self.endpoints.get_mut(key)?;
         let applied = entry.applied.as_ref()?;
-        let owner = self.claims.owner(&key.namespace, &compile::path(key, &applied.spec));
+        let owner = self.claims.owner(&key.namespace, compile::path(key, &applied.spec));
         let served = Served {
             uid: applied.uid(),
             path_owner: owner.filter(|owner| *owner != key),
@@ -38,7 +38,7 @@ impl ObjectIndex {
         let reading = |entry: &EndpointEntry| entry.compiled.as_ref().map(|compiled| compiled.reading.clone());
         let before = reading(entry);
         let availability = Availability::of(entry);
-        let good = finish((ObjectKind::Endpoint, key), entry, compiled, own, &mut self.dependencies);
+        let good = finish((ObjectKind::Endpoint, key), entry, compiled, own, &mut self.dependencies, self.rules);
         // A first version reads bodies as its subscriptions expect.
         let reads_otherwise = before.is_some() && reading(entry) != before;
         if reads_otherwise || Availability::of(entry) != availability {
@@ -80,7 +80,7 @@ impl ObjectIndex {
                 Availability::of(entry).ready_of_subscription(&endpoint)
             }),
         };
-        finish((ObjectKind::Subscription, key), entry, compiled, own, &mut self.dependencies)
+        finish((ObjectKind::Subscription, key), entry, compiled, own, &mut self.dependencies, self.rules)
     }
 
     /// Whether a subscription may read its endpoint.
@@ -175,6 +175,7 @@ pub(super) fn finish<S: Serialize, C, F>(
     compiled: Compiled<C>,
     own: Own,
     dependencies: &mut Dependencies,
+    rules: Rules,
 ) -> Option<bool> {
     dependencies.replace_values(&(kind, key.clone()), &mut entry.referents, compiled.references);
     if let Some(reference) = compiled.awaits {
@@ -182,7 +183,10 @@ pub(super) fn finish<S: Serialize, C, F>(
         return None;
     }
     let applied = entry.applied.as_ref()?;
-    let problems = with_rules(kind, &applied.spec, compiled.problems);
+    let problems = match rules {
+        Rules::Check => with_rules(kind, &applied.spec, compiled.problems),
+        Rules::Checked => compiled.problems,
+    };
     let (good, generation) = (problems.is_empty(), applied.generation);
     entry.compiled(compiled.object, generation, problems, own);
     Some(good)

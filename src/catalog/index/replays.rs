@@ -65,6 +65,6 @@ impl ObjectIndex {
         };
         let inputs = ReplayInputs { standing, facts: Arc::clone(&entry.facts), previous: entry.compiled.as_deref() };
         let compiled = compile::replay(key, &applied.spec, &self.options, &self.dependencies.values, inputs);
-        finish((ObjectKind::Replay, key), entry, compiled, Own::default(), &mut self.dependencies)
+        finish((ObjectKind::Replay, key), entry, compiled, Own::default(), &mut self.dependencies, self.rules)
     }
 }

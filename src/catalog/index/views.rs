@@ -25,24 +25,24 @@ pub(super) fn endpoint(
     entry: &mut EndpointEntry,
     claims: &PathOwners,
     options: &Options,
-) -> ObjectView {
+) -> Arc<ObjectView> {
     let path = path(key, entry).filter(|path| {
         let owner = claims.owner(&key.namespace, path);
         owner.is_none_or(|owner| owner == key)
     });
     match &entry.view {
-        Some(view) if view.path.is_some() == path.is_some() => view.clone(),
+        Some(view) if view.path.is_some() == path.is_some() => Arc::clone(view),
         _ => {
-            let view = of_endpoint_entry(key, entry, path.as_deref(), options);
-            entry.view.insert(view).clone()
+            let view = Arc::new(of_endpoint_entry(key, entry, path, options));
+            Arc::clone(entry.view.insert(view))
         }
     }
 }
 
 /// The path in use; before that, the future one.
-fn path(key: &ObjectKey, entry: &EndpointEntry) -> Option<String> {
+fn path<'a>(key: &'a ObjectKey, entry: &'a EndpointEntry) -> Option<&'a str> {
     match (&entry.compiled, &entry.applied) {
-        (Some(compiled), _) => Some(compiled.path.to_string()),
+        (Some(compiled), _) => Some(compiled.path()),
         (None, Some(applied)) => Some(compile::path(key, &applied.spec)),
         (None, None) => None,
     }
@@ -85,12 +85,12 @@ fn route(entry: &EndpointEntry, path: Option<&str>, options: &Options) -> RouteS
 }
 
 /// The view of a subscription. An unchanged view is reused.
-pub(super) fn subscription(key: &ObjectKey, entry: &mut SubscriptionEntry) -> ObjectView {
+pub(super) fn subscription(key: &ObjectKey, entry: &mut SubscriptionEntry) -> Arc<ObjectView> {
     if let Some(view) = &entry.view {
-        return view.clone();
+        return Arc::clone(view);
     }
-    let view = of_subscription_entry(key, entry);
-    entry.view.insert(view).clone()
+    let view = Arc::new(of_subscription_entry(key, entry));
+    Arc::clone(entry.view.insert(view))
 }
 
 fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectView {
@@ -116,9 +116,9 @@ fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectVi
 }
 
 /// The view of a replay. An unchanged view is reused.
-pub(super) fn replay(key: &ObjectKey, entry: &mut ReplayEntry) -> ObjectView {
+pub(super) fn replay(key: &ObjectKey, entry: &mut ReplayEntry) -> Arc<ObjectView> {
     if let Some(view) = &entry.view {
-        return view.clone();
+        return Arc::clone(view);
     }
     let Shown { uid, generation, source, conditions, in_use, unusable } = entry.shown();
     let view = ObjectView {
@@ -139,7 +139,7 @@ pub(super) fn replay(key: &ObjectKey, entry: &mut ReplayEntry) -> ObjectView {
         facts: Facts::Replay(Arc::clone(&entry.facts)),
         spec: entry.applied.as_ref().map(|applied| ObjectSpec::Replay(Arc::clone(&applied.spec))),
     };
-    entry.view.insert(view).clone()
+    Arc::clone(entry.view.insert(Arc::new(view)))
 }
 
 /// Conditions specific to endpoints.

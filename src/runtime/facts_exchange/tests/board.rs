@@ -17,8 +17,8 @@ use tokio::sync::watch;
 
 use crate::{
     catalog::{
-        EndpointFacts, EndpointReading, Facts, ObjectKind, ObjectView, RouteSpec, Snapshot, SubscriptionFacts,
-        observed::LastRejection,
+        EndpointFacts, EndpointReading, Facts, ObjectKind, ObjectView, ObjectViews, RouteSpec, Snapshot,
+        SubscriptionFacts, observed::LastRejection,
     },
     runtime::facts_exchange::FactsExchange,
 };
@@ -153,7 +153,7 @@ pub(super) struct Replica {
     pub(super) faults: Arc<Mutex<Faults>>,
     pub(super) subscription: Arc<SubscriptionFacts>,
     tenure: watch::Sender<Tenure>,
-    views: watch::Sender<Arc<Vec<ObjectView>>>,
+    views: watch::Sender<ObjectViews>,
 }
 
 /// A view of the endpoint of this number.
@@ -225,7 +225,7 @@ impl World {
             facts: Facts::Subscription(Arc::clone(&replica.subscription)),
             ..view(0, self.uid, &Arc::default())
         };
-        replica.views.send_replace(Arc::new(views.chain([subscription]).collect()));
+        replica.views.send_replace(Arc::new(views.chain([subscription]).map(Arc::new).collect()));
     }
 
     /// Deletes every object and creates it again.
