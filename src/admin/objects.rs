@@ -121,7 +121,7 @@ impl Shared {
         let snapshot = self.admin.snapshot.borrow();
         let Some(subscription) = snapshot.subscription(key) else { return Sending::default() };
         let facts = subscription.facts.read();
-        let attached = facts.refusal.is_none();
+        let attached = facts.unattached.is_none();
         let serves = self.admin.journal.tenure().borrow().serves(&subscription.endpoint.key);
         let delivers = attached && (serves || subscription.facts.is_delivered_elsewhere());
         let circuit = if facts.circuit.is_some() { CircuitName::Open } else { CircuitName::Closed };

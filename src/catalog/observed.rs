@@ -6,7 +6,10 @@
 mod answers;
 mod endpoint;
 
-use std::sync::Arc;
+use std::{
+    mem::{self, Discriminant},
+    sync::Arc,
+};
 
 use grapnel_api::{Condition, ConditionType, Incarnation, Reason, ShadowCounts};
 use grapnel_delivery::breaker::OpenCircuit;
@@ -116,13 +119,22 @@ pub struct SubscriptionReading {
     /// What mode Shadow has counted, if it has been set.
     pub shadow: ShadowCounts,
     /// Why the journal does not read for this subscription, if it does not.
-    pub refusal: Option<String>,
+    pub unattached: Option<Unattached>,
     /// The circuit to the receiver, while it is open.
     pub circuit: Option<OpenCircuit>,
     /// Until when deliveries pause, because the receiver responded with `Retry-After`.
     pub pause: Option<Timestamp>,
     /// Whether the deletion of the subscription is delayed until its events are settled.
     pub draining: bool,
+}
+
+/// Why the journal does not read for a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unattached {
+    /// The journal refuses it until a person changes the object.
+    Refused(String),
+    /// The part of the journal that reads for it does not answer at present.
+    Awaited(String),
 }
 
 /// What only the replica that delivers a subscription knows.
@@ -139,8 +151,8 @@ pub struct RemoteStanding {
 pub struct DeliveryHealth {
     /// The result of the last attempt.
     pub outcome: LastResult,
-    /// Whether the journal reads for this subscription.
-    pub attached: bool,
+    /// What keeps the journal from reading for this subscription, if anything does.
+    pub unattached: Option<Discriminant<Unattached>>,
     /// Since when the circuit has been open.
     pub circuit: Option<Timestamp>,
     /// Whether the deletion of the subscription is delayed until its events are settled.
@@ -220,9 +232,14 @@ impl SubscriptionFacts {
         *self.remote.lock() = remote;
     }
 
+    /// Whether the journal refuses the subscription until a person changes the object.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.last.lock().unattached, Some(Unattached::Refused(_)))
+    }
+
     /// What this process knows itself of deliveries.
     pub fn told(&self) -> SubscriptionReading {
-        SubscriptionReading { refusal: None, draining: false, ..self.last.lock().clone() }
+        SubscriptionReading { unattached: None, draining: false, ..self.last.lock().clone() }
     }
 
     /// Whether another process delivers the subscription, and says what it knows.
@@ -277,7 +294,7 @@ impl SubscriptionFacts {
         let last = self.last.lock();
         DeliveryHealth {
             outcome: last.outcome,
-            attached: last.refusal.is_none(),
+            unattached: last.unattached.as_ref().map(mem::discriminant),
             circuit: remote.map_or(last.circuit, |remote| remote.circuit).map(|circuit| circuit.since),
             draining: last.draining,
         }
@@ -304,8 +321,8 @@ impl SubscriptionFacts {
     }
 
     /// Records that the journal reads for this subscription (`None`), or why it does not.
-    pub fn attached(&self, refusal: Option<String>) {
-        self.last.lock().refusal = refusal;
+    pub fn attached(&self, unattached: Option<Unattached>) {
+        self.last.lock().unattached = unattached;
     }
 
     /// Records whether the deletion of the subscription is delayed until its events are settled.

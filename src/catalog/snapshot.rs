@@ -31,13 +31,13 @@ use super::{
 use crate::telemetry::metrics::{EndpointMetrics, SubscriptionMetrics};
 
 /// All endpoints and subscriptions in use at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// By [`Snapshot::place`].
     routes: HashMap<Arc<str>, Route>,
     endpoints: HashMap<ObjectKey, Arc<Endpoint>>,
     subscriptions: HashMap<ObjectKey, Arc<Subscription>>,
-    /// Subscription objects that exist and are not among `subscriptions`, or there with another uid (empty for one from
+    /// Subscription objects that exist and are not among `subscriptions`, or are there with another uid (empty for one from
     /// a file).
     uncompiled: HashMap<ObjectKey, Arc<str>>,
     /// Namespaces with an endpoint that has never been readable, so that its path is not known.
@@ -90,6 +90,18 @@ impl Snapshot {
     pub fn with_uncompiled(mut self, subscriptions: impl IntoIterator<Item = Incarnation>) -> Self {
         self.uncompiled.extend(subscriptions.into_iter().map(|Incarnation { key, uid }| (key, uid)));
         self
+    }
+
+    /// The snapshot without subscriptions that cannot be delivered yet. Their objects are known nevertheless.
+    #[must_use]
+    pub fn without(&self, subscriptions: &HashSet<ObjectKey>) -> Self {
+        let mut rest = self.clone();
+        for key in subscriptions {
+            if let Some(subscription) = rest.subscriptions.remove(key) {
+                rest.uncompiled.entry(key.clone()).or_insert_with(|| Arc::clone(&subscription.uid));
+            }
+        }
+        rest
     }
 
     /// Adds namespaces with an endpoint that has never been readable.

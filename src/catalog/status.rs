@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::observed::{
     self, EndpointFacts, EndpointReading, Failed, LastDelivery, LastResult, Rival, SubscriptionFacts,
-    SubscriptionReading,
+    SubscriptionReading, Unattached,
 };
 use super::replay::{self, ReplayFacts};
 use super::routing::{RouteSpec, RouteState};
@@ -355,7 +355,7 @@ impl SubscriptionReading {
                 own,
             }),
             shadow: status.shadow.unwrap_or_default(),
-            refusal: None,
+            unattached: None,
             // The first attempts determine whether the receiver is still down.
             circuit: None,
             pause: None,
@@ -384,15 +384,17 @@ fn endpoint_conditions(compiled: &[Condition], journal: &JournalReading) -> Vec<
 /// Adds the conditions from the data plane. A failing receiver does not make a subscription unready.
 fn subscription_conditions(compiled: &[Condition], facts: &SubscriptionReading, in_use: bool) -> Vec<Condition> {
     let mut conditions = compiled.to_vec();
-    if let Some(refusal) = &facts.refusal {
-        refuse(&mut conditions, refusal);
+    match &facts.unattached {
+        Some(Unattached::Refused(why)) => refuse(&mut conditions, why),
+        Some(Unattached::Awaited(why)) => wait(&mut conditions, why),
+        None => {}
     }
     if conditions.iter().any(|condition| condition.kind == ConditionType::Delivering) {
         // Suspended, or in mode Shadow.
         return conditions;
     }
     let delivering = match conditions.iter().find(|condition| condition.kind == ConditionType::Ready) {
-        Some(ready) if facts.refusal.is_some() || !in_use => {
+        Some(ready) if facts.unattached.is_some() || !in_use => {
             let message = format!("nothing is delivered: {}", ready.message);
             Condition::unknown(ConditionType::Delivering, Reason::NotReady, message)
         }
@@ -411,6 +413,17 @@ fn refuse(conditions: &mut Vec<Condition>, refusal: &str) {
         }
     }
     conditions.push(Condition::holds(ConditionType::Stalled, Reason::InvalidSpec, refusal.to_owned()));
+}
+
+/// Adds that a part of the journal does not answer, which passes by itself.
+fn wait(conditions: &mut Vec<Condition>, why: &str) {
+    let message = format!("the subscription is not read for yet: {why}");
+    let ready = conditions.iter_mut().find(|condition| condition.kind == ConditionType::Ready);
+    if let Some(ready) = ready.filter(|ready| ready.status == ConditionStatus::True) {
+        *ready = Condition::unknown(ConditionType::Ready, Reason::Progressing, message.clone());
+    }
+    conditions.retain(|condition| condition.kind != ConditionType::Reconciling);
+    conditions.push(Condition::holds(ConditionType::Reconciling, Reason::Progressing, message));
 }
 
 /// Adds how many events delay the deletion. The reason why they are not delivered comes first.

@@ -2,17 +2,24 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    pin::pin,
     sync::Arc,
 };
 
 use futures_util::{StreamExt, stream};
 use grapnel_api::{Incarnation, ObjectKey, StartFrom};
 use grapnel_journal::{Attached, AttachedConsumer, Detached, Journal, JournalError, Start};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{self, Instant},
+};
 
 use super::detachment::{LiveSubscriptions, PresentConsumer, may_detach};
 use crate::{
-    catalog::{Snapshot, Subscription, observed::AbandonedDeliveries},
+    catalog::{
+        Snapshot, Subscription,
+        observed::{AbandonedDeliveries, Unattached},
+    },
     dispatch::limits,
     telemetry::metrics::Metrics,
 };
@@ -32,7 +39,12 @@ pub struct Consumers {
     attached: HashMap<ObjectKey, Attachment>,
     /// Subscriptions whose last attachment was rejected.
     refused: HashSet<ObjectKey>,
+    /// Subscriptions for which a part of a shared journal has not answered.
+    awaited: HashSet<ObjectKey>,
 }
+
+/// Why a subscription is awaited whose part of the journal has not said anything.
+const UNANSWERED: &str = "the replica that delivers its events does not answer; another one takes over within seconds";
 
 /// Which subscription object reads which endpoint object.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,8 +63,8 @@ impl Attachment {
 impl Consumers {
     /// Starts without knowing the journal's consumers. Abandoned deliveries are counted in `metrics`.
     pub fn new(journal: Arc<dyn Journal>, metrics: Metrics) -> Self {
-        let (present, attached, refused) = (None, HashMap::new(), HashSet::new());
-        Self { journal, metrics, abandoned: None, live: None, present, attached, refused }
+        let (present, attached, refused, awaited) = (None, HashMap::new(), HashSet::new(), HashSet::new());
+        Self { journal, metrics, abandoned: None, live: None, present, attached, refused, awaited }
     }
 
     /// Also sends abandoned deliveries to `reports` without waiting; reports that do not fit are dropped.
@@ -77,16 +89,23 @@ impl Consumers {
         self.journal.unproven().is_some()
     }
 
+    /// The subscriptions that the last [`Consumers::align`] could not attach, because the part of a shared journal that
+    /// reads for them did not answer. Everything else has been aligned.
+    pub fn awaited(&self) -> &HashSet<ObjectKey> {
+        &self.awaited
+    }
+
     /// Attaches every subscription of the snapshot, again if its object or that of its endpoint was replaced by another
     /// one of the same name. Detaches consumers whose subscription object no longer exists, but only if all sources
     /// have been read completely; from a journal that several processes share, [`Consumers::tidy`] does that later.
     /// Idempotent.
     ///
     /// # Errors
-    /// Returns the first error of the journal, after everything else has been tried; another call retries. A
-    /// subscription that names another endpoint than before is not an error: its facts record it, and it is parked
+    /// Returns the first error of the journal, after everything else has been tried; another call retries. If the journal
+    /// is shared, [`Consumers::awaited`] says what the error concerns. A subscription that names another endpoint than before is not an error: its facts record it, and it is parked
     /// until it is corrected.
     pub async fn align(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
+        self.awaited.clear();
         if self.is_shared() {
             // Another process may detach them; an object of the same name has to be attached then.
             self.attached.retain(|key, _| snapshot.known(key).is_some());
@@ -148,10 +167,13 @@ impl Consumers {
                 subscription.facts.attached(None);
             }
         }
-        let journal = Arc::clone(&self.journal);
+        let (journal, is_shared) = (Arc::clone(&self.journal), self.is_shared());
         let journal = &journal;
+        if is_shared {
+            self.awaited.extend(missing.iter().map(|subscription| subscription.key.clone()));
+        }
         // Attached concurrently, so that they share syncs.
-        let mut answers = stream::iter(missing)
+        let answers = stream::iter(missing.iter().map(Arc::clone))
             .map(|subscription| async move {
                 let start = match subscription.start_from {
                     StartFrom::Now => Start::Now,
@@ -161,15 +183,41 @@ impl Consumers {
                 (subscription, answer)
             })
             .buffer_unordered(limits::ATTACH_AT_ONCE);
+        let mut answers = pin!(answers);
+        let deadline = Instant::now() + limits::ATTACH_WITHIN;
         let mut result = Ok(());
-        while let Some((subscription, answer)) = answers.next().await {
+        loop {
+            // A process that owns a part of a shared journal and is paused answers nothing.
+            let answer = match is_shared {
+                true => time::timeout_at(deadline, answers.next()).await,
+                false => Ok(answers.next().await),
+            };
+            let (subscription, answer) = match answer {
+                Ok(Some(answer)) => answer,
+                Ok(None) => break,
+                Err(_) => {
+                    result = result.and(Err(JournalError::Unavailable(UNANSWERED.into())));
+                    break;
+                }
+            };
             match answer {
                 Ok(attached) => self.book(&subscription, attached),
                 Err(refusal @ JournalError::EndpointChanged { .. }) => {
-                    subscription.facts.attached(Some(refusal.to_string()));
+                    subscription.facts.attached(Some(Unattached::Refused(refusal.to_string())));
+                    self.awaited.remove(&subscription.key);
                     self.refused.insert(subscription.key.clone());
                 }
-                Err(error) => result = result.and(Err(error)),
+                Err(error) => {
+                    if is_shared {
+                        subscription.facts.attached(Some(Unattached::Awaited(error.to_string())));
+                    }
+                    result = result.and(Err(error));
+                }
+            }
+        }
+        for subscription in missing.iter().filter(|it| self.awaited.contains(&it.key)) {
+            if subscription.facts.standing().unattached.is_none() {
+                subscription.facts.attached(Some(Unattached::Awaited(UNANSWERED.into())));
             }
         }
         result
@@ -179,6 +227,7 @@ impl Consumers {
     fn book(&mut self, subscription: &Subscription, attached: Attached) {
         subscription.facts.attached(None);
         self.refused.remove(&subscription.key);
+        self.awaited.remove(&subscription.key);
         self.attached.insert(subscription.key.clone(), Attachment::of(subscription));
         let consumer = subscription.incarnation();
         let endpoint = subscription.endpoint.key.clone();

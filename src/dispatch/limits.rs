@@ -137,6 +137,10 @@ grapnel_values::bounds! {
     /// Maximum consumers attached to the journal concurrently.
     pub const ATTACH_AT_ONCE: usize = 64;
 
+    /// How long a configuration waits for the parts of a journal that several processes share to attach its
+    /// subscriptions; it goes live without those whose part has not answered.
+    pub const ATTACH_WITHIN: Duration = Duration::from_secs(2);
+
     /// How often consumers whose subscriptions have been deleted are sought in a journal that several processes share.
     pub const DETACH_INTERVAL: Duration = Duration::from_secs(30);
 

@@ -495,7 +495,7 @@ fn settings(subscription: &Subscription) -> AdmissionSettings {
     AdmissionSettings {
         // A rejected consumer may still read another endpoint, whose events are not for this target.
         shadow: subscription.is_shadow(),
-        parked: subscription.suspended || subscription.facts.read().refusal.is_some(),
+        parked: subscription.suspended || subscription.facts.is_refused(),
         ordered: subscription.ordering == Ordering::Ordered,
         max_in_flight: subscription.max_in_flight.get(),
         max_pause: subscription.retry.max_delay,

@@ -51,7 +51,7 @@ use self::{
     view::{BoardView, TOTAL, key_of},
 };
 use crate::{
-    catalog::{Facts, ObjectViews, Published, Snapshot},
+    catalog::{Facts, ObjectView, ObjectViews, Snapshot},
     runtime::limits,
 };
 
@@ -91,8 +91,8 @@ enum ExchangeError {
 
 /// Makes the endpoints of a configuration wait for the counts of the other replicas. To be called before the
 /// configuration is live.
-pub(super) fn share(published: &Published) {
-    for view in published.objects.iter() {
+pub(super) fn share(objects: &[Arc<ObjectView>]) {
+    for view in objects {
         if let Facts::Endpoint(facts) = &view.facts {
             facts.share();
         }

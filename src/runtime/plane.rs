@@ -21,7 +21,8 @@ use super::{
     keys, limits,
     otlp_client::Collector,
     overview::Overview,
-    retention, rollout,
+    retention,
+    rollout::Rollout,
     supervise::{Stage, Supervisor},
     visits,
 };
@@ -110,7 +111,7 @@ pub(super) async fn start(
     };
     let board = journal.board();
     if board.is_some() {
-        facts_exchange::share(&first);
+        facts_exchange::share(&first.objects);
     }
     let (live, snapshots) = watch::channel(Arc::clone(&first.snapshot));
     let (views, objects) = watch::channel(first.objects);
@@ -204,8 +205,9 @@ pub(super) async fn start(
     }
     let overview = Overview::new(options.compile.clone(), scheme, webhooks, !options.await_sync);
     let later = (deferred || options.await_sync).then(|| overview.clone());
+    let rollout = Rollout { candidates, consumers, live, views, serving, overview: later };
     supervisor.spawn("align", async move {
-        rollout::run(candidates, consumers, live, views, serving, later, stop).await;
+        rollout.run(stop).await;
         Ok(())
     });
 

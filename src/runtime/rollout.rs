@@ -1,6 +1,6 @@
 //! Makes configuration live: aligns consumers first, then publishes it.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use tokio::{
     sync::watch,
@@ -16,64 +16,105 @@ use crate::{
     runtime::limits,
 };
 
-/// Follows `candidates` until `shutdown`. If the journal cannot attach the new consumers, the live configuration stays,
-/// and the attempt is repeated. The first complete configuration is logged, unless that has been done.
-pub(super) async fn run(
-    mut candidates: watch::Receiver<Published>,
-    mut consumers: Consumers,
-    live: watch::Sender<Arc<Snapshot>>,
-    views: watch::Sender<ObjectViews>,
-    serving: HealthReporter,
-    mut overview: Option<Overview>,
-    shutdown: CancellationToken,
-) {
-    let mut tidied = Instant::now();
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = time::sleep_until(tidied + DETACH_INTERVAL), if consumers.is_shared() => {
-                let snapshot = Arc::clone(&live.borrow());
-                tidied = Instant::now();
-                if let Err(error) = consumers.tidy(&snapshot).await {
-                    tracing::debug!(kind = error.kind(), %error, "consumers of deleted subscriptions stay for now");
+/// Takes configuration from its source to the data plane.
+pub(super) struct Rollout {
+    pub(super) candidates: watch::Receiver<Published>,
+    pub(super) consumers: Consumers,
+    pub(super) live: watch::Sender<Arc<Snapshot>>,
+    pub(super) views: watch::Sender<ObjectViews>,
+    pub(super) serving: HealthReporter,
+    /// To be logged for the first complete configuration; `None` if that has been done.
+    pub(super) overview: Option<Overview>,
+}
+
+impl Rollout {
+    /// Follows the candidates until `shutdown`. If the journal cannot attach the new consumers, the live configuration
+    /// stays, and the attempt is repeated. Where only a part of a shared journal does not answer, the rest goes live.
+    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+        let mut tidied = Instant::now();
+        let mut awaited = HashSet::new();
+        loop {
+            let is_new = tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = time::sleep_until(tidied + DETACH_INTERVAL), if self.consumers.is_shared() => {
+                    tidied = Instant::now();
+                    self.tidy().await;
+                    continue;
                 }
-                continue;
+                () = time::sleep(limits::JOURNAL_RETRY), if !self.consumers.awaited().is_empty() => false,
+                changed = self.candidates.changed() => match changed {
+                    Ok(()) => true,
+                    // The source is gone; the live configuration stays until shutdown.
+                    Err(_) => return shutdown.cancelled().await,
+                },
+            };
+            let published = self.candidates.borrow_and_update().clone();
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.align(&published) => {}
             }
-            changed = candidates.changed() => if changed.is_err() {
-                // The source is gone; the live configuration stays until shutdown.
-                return shutdown.cancelled().await;
-            },
+            if is_new || awaited != *self.consumers.awaited() {
+                awaited.clone_from(self.consumers.awaited());
+                log_awaited(awaited.len());
+                self.publish(published);
+            }
         }
-        let published = candidates.borrow_and_update().clone();
-        let synced = published.snapshot.synced();
+    }
+
+    async fn tidy(&mut self) {
+        let snapshot = Arc::clone(&self.live.borrow());
+        if let Err(error) = self.consumers.tidy(&snapshot).await {
+            tracing::debug!(kind = error.kind(), %error, "consumers of deleted subscriptions stay for now");
+        }
+    }
+
+    /// Attaches the consumers of a configuration, except those that are awaited.
+    async fn align(&mut self, published: &Published) {
         // At a start, the journal is often a moment later.
         let (begun, mut told, mut is_shown) = (Instant::now(), None, false);
-        while let Err(error) = consumers.align(&published.snapshot).await {
+        while let Err(error) = self.consumers.align(&published.snapshot).await {
+            // A complete configuration is live already: what has changed otherwise need not wait.
+            if self.live.borrow().synced() && !self.consumers.awaited().is_empty() {
+                return;
+            }
             let text = error.to_string();
             if told.as_ref() != Some(&text) && begun.elapsed() >= limits::JOURNAL_RETRY {
                 tracing::warn!(kind = error.kind(), error = %text, "configuration waits for the journal");
                 told = Some(text);
             }
-            if !is_shown && begun.elapsed() >= limits::REFUSAL_SHOWN && consumers.is_refused() {
+            if !is_shown && begun.elapsed() >= limits::REFUSAL_SHOWN && self.consumers.is_refused() {
                 // The objects say so too; they are not ready meanwhile.
-                views.send_replace(Arc::clone(&published.objects));
+                self.views.send_replace(Arc::clone(&published.objects));
                 is_shown = true;
             }
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = time::sleep(limits::JOURNAL_RETRY) => {}
-            }
+            time::sleep(limits::JOURNAL_RETRY).await;
         }
-        if let Some(overview) = overview.take_if(|_| synced) {
-            overview.log(&published.snapshot);
+    }
+
+    /// Makes a configuration live, except for the subscriptions that are awaited.
+    fn publish(&mut self, published: Published) {
+        let snapshot = match self.consumers.awaited() {
+            none if none.is_empty() => published.snapshot,
+            awaited => Arc::new(published.snapshot.without(awaited)),
+        };
+        let synced = snapshot.synced();
+        if let Some(overview) = self.overview.take_if(|_| synced) {
+            overview.log(&snapshot);
         }
-        if consumers.is_shared() {
-            facts_exchange::share(&published);
+        if self.consumers.is_shared() {
+            facts_exchange::share(&published.objects);
         }
-        live.send_replace(published.snapshot);
-        views.send_replace(published.objects);
+        self.live.send_replace(snapshot);
+        self.views.send_replace(published.objects);
         if synced {
-            serving.ready();
+            self.serving.ready();
         }
+    }
+}
+
+/// Says for how many subscriptions the configuration is not complete.
+fn log_awaited(subscriptions: usize) {
+    if subscriptions > 0 {
+        tracing::warn!(subscriptions, "some subscriptions wait for the journal; all else is configured");
     }
 }

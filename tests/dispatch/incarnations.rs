@@ -35,7 +35,7 @@ async fn a_subscription_that_was_created_again_begins_anew_and_may_read_another_
     let again = Subscription { endpoint: file("github"), ..of_uid("2", &receiver, &stage) };
     let facts = again.facts.clone();
     stage.publish([again]).await;
-    assert_eq!(facts.read().refusal, None);
+    assert_eq!(facts.read().unattached, None);
     assert!(stage.journal.progress(&billing("1")).is_none());
     let mut elsewhere = arrival("evt_2", "t", b"{}", stage.now());
     elsewhere.endpoint = file("github");

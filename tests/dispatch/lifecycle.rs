@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::response::Response;
 use grapnel::{
-    catalog::{Snapshot, Subscription},
+    catalog::{Snapshot, Subscription, observed::Unattached},
     dispatch::Consumers,
 };
 use grapnel_api::StartFrom;
@@ -216,7 +216,7 @@ async fn another_endpoint_is_refused_and_nothing_is_sent() {
     let facts = moved.facts.clone();
     stage.publish([moved]).await;
     let sentence = JournalError::EndpointChanged { consumer: key("billing"), endpoint: endpoint().key }.to_string();
-    assert_eq!(facts.read().refusal, Some(sentence));
+    assert_eq!(facts.read().unattached, Some(Unattached::Refused(sentence)));
     // The other endpoint's first event finds nobody who reads it, and those that wait stay where they are.
     let mut elsewhere = arrival("evt_2", "t", b"{}", stage.now());
     elsewhere.endpoint = file("github");
@@ -225,7 +225,7 @@ async fn another_endpoint_is_refused_and_nothing_is_sent() {
     let mut mended = subscription("billing", &receiver.url, &stage.metrics);
     mended.facts = facts.clone();
     stage.publish([mended]).await;
-    assert_eq!(facts.read().refusal, None);
+    assert_eq!(facts.read().unattached, None);
     assert_eq!(receiver.next().await.header("webhook-id"), "evt_1");
     stage.until("billing", "delivered", |progress| progress.delivered == 1).await;
     assert!(receiver.rest().is_empty());

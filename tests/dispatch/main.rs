@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a test fails.
 
 mod answers;
+mod attachment;
 mod circuit;
 mod dead_letters;
 mod detachment;

@@ -48,7 +48,7 @@ impl Drop for Waiting {
 /// Brokers, a receiver, and the objects of each replica, which differ only in where they send.
 pub(crate) struct Stage {
     pub(crate) site: Site,
-    _receiver: Receiver,
+    receiver: Receiver,
     requests: Arc<Mutex<Requests>>,
     answers: BTreeMap<&'static str, watch::Sender<Option<u16>>>,
     /// How many replicas of each name were started.
@@ -84,10 +84,16 @@ impl Stage {
             }
         });
         let receiver = receiver.await;
-        for name in answers.keys() {
-            site.objects(name, &objects(&format!("{}/{name}", receiver.url), &["all"]));
+        let stage = Self { site, receiver, requests, answers, started: Mutex::default() };
+        for name in stage.answers.keys() {
+            stage.site.objects(name, &stage.objects(name, &["all"]));
         }
-        Self { site, _receiver: receiver, requests, answers, started: Mutex::default() }
+        stage
+    }
+
+    /// The objects of a replica: each endpoint has a subscription for each of `kinds`.
+    pub(crate) fn objects(&self, name: &str, kinds: &[&str]) -> String {
+        objects(&format!("{}/{name}", self.receiver.url), kinds)
     }
 
     /// Starts a replica, and returns when it is ready.

@@ -1,8 +1,12 @@
 //! The shards of a replica that ends, dies or is paused go to another one.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use grapnel_test_support::{eventually, program::Grapnel};
+use serde_json::Value;
 
 use crate::{
     audit::items,
@@ -88,6 +92,52 @@ async fn a_paused_replica_changes_nothing_afterwards() {
         let now: BTreeSet<_> = deliveries(replica).await;
         assert_eq!(now, settled, "as process {} lists them", replica.pid());
     }
+}
+
+/// A change that comes while a replica is paused is live before its shards are taken over. Only new subscriptions of these
+/// wait, and say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_does_not_wait_for_the_shards_of_a_paused_replica() {
+    let stage = Stage::new().await;
+    let (a, b) = (stage.replica("a").await, stage.replica("b").await);
+    let of_a = stage.shared(&b).await;
+    a.send_signal("STOP");
+    let kept = of_a.first().unwrap();
+    let changed = stage.objects("b", &["all", "more"]).replace(&format!("path: {kept}\n"), "path: elsewhere\n");
+    stage.site.objects("b", &changed);
+    b.eventually("an endpoint at its new path", async || {
+        let (status, answer) = b.post("/default/elsewhere", &[], r#"{"id":"moved"}"#).await;
+        if status == 404 { Err(answer) } else { Ok(()) }
+    })
+    .await;
+    let new = of_a.iter().map(|endpoint| (endpoint.replace("in-", "more-"), "Progressing".to_owned()));
+    let waiting: BTreeMap<String, String> = new.collect();
+    b.eventually("only these to wait", async || {
+        let unready = unready(&b).await;
+        if unready == waiting { Ok(()) } else { Err(unready) }
+    })
+    .await;
+    b.eventually("all subscriptions ready", async || {
+        let unready = unready(&b).await;
+        if unready.is_empty() { Ok(()) } else { Err(unready) }
+    })
+    .await;
+    a.send_signal("CONT");
+}
+
+/// The objects that are not ready, with the reasons.
+async fn unready(replica: &Grapnel) -> BTreeMap<String, String> {
+    let (status, text) = replica.admin("/api/v1/objects").await;
+    assert_eq!(status, 200, "{text}");
+    let list: Value = serde_json::from_str(&text).unwrap();
+    let ready = |item: &Value| {
+        let conditions = item["status"]["conditions"].as_array().unwrap();
+        conditions.iter().find(|condition| condition["type"] == "Ready").unwrap().clone()
+    };
+    let items = list["items"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let unready = items.map(|item| (text(&item["name"]), ready(item))).filter(|(_, ready)| ready["status"] != "True");
+    unready.map(|(name, ready)| (name, text(&ready["reason"]))).collect()
 }
 
 /// The deliveries of the events of this test at the subscriptions whose endpoints keep settled events: subscription and event, outcome, attempts.

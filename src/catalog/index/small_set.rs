@@ -3,18 +3,13 @@
 use std::collections::BTreeSet;
 
 /// An ordered set. A node of a [`BTreeSet`] has room for eleven elements, however few it holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum SmallSet<T> {
+    #[default]
     Empty,
     One(T),
     /// At least two.
-    Many(Box<BTreeSet<T>>),
-}
-
-impl<T> Default for SmallSet<T> {
-    fn default() -> Self {
-        Self::Empty
-    }
+    Many(BTreeSet<T>),
 }
 
 impl<T: Ord> SmallSet<T> {
@@ -23,7 +18,7 @@ impl<T: Ord> SmallSet<T> {
         *self = match std::mem::take(self) {
             Self::Empty => Self::One(element),
             Self::One(one) if one == element => Self::One(one),
-            Self::One(one) => Self::Many(Box::new(BTreeSet::from([one, element]))),
+            Self::One(one) => Self::Many(BTreeSet::from([one, element])),
             Self::Many(mut many) => {
                 many.insert(element);
                 Self::Many(many)

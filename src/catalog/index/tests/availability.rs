@@ -1,7 +1,7 @@
 //! What a subscription says about its endpoint, and an endpoint about itself.
 
 use super::*;
-use crate::catalog::Facts;
+use crate::catalog::{Facts, observed::Unattached};
 
 fn subscription(stage: &Stage) -> (ConditionStatus, Reason, String) {
     stage.ready(ObjectKind::Subscription, &key("shop", "billing"))
@@ -69,7 +69,7 @@ fn nothing_is_known_of_deliveries_while_the_subscription_is_refused() {
     stage.tell([open("shop", "orders").endpoint()]);
     let view = stage.view(ObjectKind::Subscription, &key("shop", "billing")).clone();
     let Facts::Subscription(facts) = &view.facts else { panic!("facts of a subscription") };
-    facts.attached(Some("it reads another endpoint".into()));
+    facts.attached(Some(Unattached::Refused("it reads another endpoint".into())));
     let of = |kind| stage.condition(ObjectKind::Subscription, &key("shop", "billing"), kind);
     assert_eq!(delivering(&stage), (ConditionStatus::Unknown, Reason::NotReady));
     for kind in [ConditionType::Accepted, ConditionType::Ready] {
