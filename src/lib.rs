@@ -21,8 +21,8 @@
 //! The crates below `crates/` contain what does not depend on servers; each uses only those after it:
 //! `grapnel_journal`, `grapnel_event`, `grapnel_signature`, `grapnel_payload`, `grapnel_expression`; `grapnel_delivery`
 //! and `grapnel_api`; `grapnel_values`. The modules of this crate use only those after them: [`cli`], [`runtime`],
-//! [`controller`] and [`files`], [`admin`], [`plan`], [`replay`], [`ingress`], `connections`, [`dispatch`], [`catalog`] and [`telemetry`], `cache` and
-//! `kept_file`.
+//! [`controller`] and [`files`], [`admin`], [`plan`], [`replay`], [`ingress`], `connections`, [`dispatch`], [`catalog`] and [`telemetry`], `cache`,
+//! `fast_map` and `kept_file`.
 
 pub mod admin;
 mod cache;
@@ -31,6 +31,7 @@ pub mod cli;
 mod connections;
 pub mod controller;
 pub mod dispatch;
+mod fast_map;
 pub mod files;
 pub mod ingress;
 mod kept_file;

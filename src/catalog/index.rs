@@ -346,8 +346,10 @@ impl ObjectIndex {
                 self.recompile(kind, &key);
             }
         }
-        std::mem::take(&mut self.changed)
-            .then(|| Published { snapshot: Arc::new(self.snapshot()), objects: Arc::new(self.objects()) })
+        std::mem::take(&mut self.changed).then(|| {
+            let objects = Arc::new(self.objects());
+            Published { snapshot: Arc::new(self.snapshot()), objects }
+        })
     }
 
     fn recompile(&mut self, kind: ObjectKind, key: &ObjectKey) {
@@ -389,17 +391,11 @@ impl ObjectIndex {
         }
     }
 
+    /// The snapshot. The views have to be current, because they know which endpoints own their paths.
     fn snapshot(&self) -> Snapshot {
-        let endpoints = self
-            .endpoints
-            .values()
-            .filter_map(|entry| entry.compiled.as_ref())
-            // The path has no owner, or this endpoint is the owner.
-            .filter(|endpoint| {
-                let owner = self.claims.owner(&endpoint.key.namespace, endpoint.path());
-                owner.is_none_or(|owner| *owner == endpoint.key)
-            })
-            .map(Arc::clone);
+        let owns_path = |entry: &EndpointEntry| entry.view.as_ref().is_some_and(|view| view.path.is_some());
+        let endpoints = self.endpoints.values().filter(|entry| owns_path(entry));
+        let endpoints = endpoints.filter_map(|entry| entry.compiled.as_ref()).map(Arc::clone);
         let subscriptions = self.subscriptions.values().filter_map(|entry| entry.compiled.as_ref()).map(Arc::clone);
         // What claims a path without being served there.
         let unready = self.endpoints.iter().filter_map(|(key, entry)| {

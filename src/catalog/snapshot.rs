@@ -1,12 +1,6 @@
 //! The configuration of the data plane: immutable, cheap to look up, replaced as a whole.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    num::NonZeroUsize,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use grapnel_api::{DeliveryMode, Format, GatewayRoute, Incarnation, ObjectKey, Ordering, StartFrom};
@@ -28,18 +22,21 @@ use super::{
     replay::Replay,
     target::DeliveryTarget,
 };
-use crate::telemetry::metrics::{EndpointMetrics, SubscriptionMetrics};
+use crate::{
+    fast_map::FastMap,
+    telemetry::metrics::{EndpointMetrics, SubscriptionMetrics},
+};
 
 /// All endpoints and subscriptions in use at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// By [`Snapshot::place`].
-    routes: HashMap<Arc<str>, Route>,
-    endpoints: HashMap<ObjectKey, Arc<Endpoint>>,
-    subscriptions: HashMap<ObjectKey, Arc<Subscription>>,
+    routes: FastMap<Arc<str>, Route>,
+    endpoints: FastMap<ObjectKey, Arc<Endpoint>>,
+    subscriptions: FastMap<ObjectKey, Arc<Subscription>>,
     /// Subscription objects that exist and are not among `subscriptions`, or are there with another uid (empty for one from
     /// a file).
-    uncompiled: HashMap<ObjectKey, Arc<str>>,
+    uncompiled: FastMap<ObjectKey, Arc<str>>,
     /// Namespaces with an endpoint that has never been readable, so that its path is not known.
     unread: HashSet<Arc<str>>,
     replays: Vec<Arc<Replay>>,
@@ -62,14 +59,20 @@ impl Snapshot {
         endpoints: impl IntoIterator<Item = Arc<Endpoint>>,
         subscriptions: impl IntoIterator<Item = Arc<Subscription>>,
     ) -> Self {
-        let endpoints: HashMap<_, _> = endpoints.into_iter().map(|endpoint| (endpoint.key.clone(), endpoint)).collect();
-        let routes = endpoints
-            .values()
-            .map(|endpoint| (Arc::clone(&endpoint.place), Route::Ready(Arc::clone(endpoint))))
-            .collect();
-        let subscriptions: HashMap<_, _> =
-            subscriptions.into_iter().map(|subscription| (subscription.key.clone(), subscription)).collect();
-        Self { routes, endpoints, subscriptions, synced: true, ..Self::default() }
+        let mut snapshot = Self { synced: true, ..Self::default() };
+        let endpoints: Vec<_> = endpoints.into_iter().collect();
+        snapshot.endpoints.reserve(endpoints.len());
+        snapshot.routes.reserve(endpoints.len());
+        for endpoint in endpoints {
+            snapshot.routes.insert(Arc::clone(&endpoint.place), Route::Ready(Arc::clone(&endpoint)));
+            snapshot.endpoints.insert(endpoint.key.clone(), endpoint);
+        }
+        let subscriptions: Vec<_> = subscriptions.into_iter().collect();
+        snapshot.subscriptions.reserve(subscriptions.len());
+        for subscription in subscriptions {
+            snapshot.subscriptions.insert(subscription.key.clone(), subscription);
+        }
+        snapshot
     }
 
     /// Where requests find an endpoint: `namespace/path`, without the operator's prefix and without leading and trailing

@@ -1,10 +1,6 @@
 //! Keeps the journal's consumers in line with the snapshot.
 
-use std::{
-    collections::{HashMap, HashSet},
-    pin::pin,
-    sync::Arc,
-};
+use std::{collections::HashSet, pin::pin, sync::Arc};
 
 use futures_util::{StreamExt, stream};
 use grapnel_api::{Incarnation, ObjectKey, StartFrom};
@@ -21,6 +17,7 @@ use crate::{
         observed::{AbandonedDeliveries, Unattached},
     },
     dispatch::limits,
+    fast_map::FastMap,
     telemetry::metrics::Metrics,
 };
 
@@ -34,9 +31,9 @@ pub struct Consumers {
     /// Asked before a consumer is detached from a journal that several processes share.
     live: Option<Arc<dyn LiveSubscriptions>>,
     /// Every consumer in the journal; `None` until they have been listed.
-    present: Option<HashMap<ObjectKey, PresentConsumer>>,
+    present: Option<FastMap<ObjectKey, PresentConsumer>>,
     /// Consumers attached since the process started.
-    attached: HashMap<ObjectKey, Attachment>,
+    attached: FastMap<ObjectKey, Attachment>,
     /// Subscriptions whose last attachment was rejected.
     refused: HashSet<ObjectKey>,
     /// Subscriptions for which a part of a shared journal has not answered.
@@ -63,7 +60,7 @@ impl Attachment {
 impl Consumers {
     /// Starts without knowing the journal's consumers. Abandoned deliveries are counted in `metrics`.
     pub fn new(journal: Arc<dyn Journal>, metrics: Metrics) -> Self {
-        let (present, attached, refused, awaited) = (None, HashMap::new(), HashSet::new(), HashSet::new());
+        let (present, attached, refused, awaited) = (None, FastMap::default(), HashSet::new(), HashSet::new());
         Self { journal, metrics, abandoned: None, live: None, present, attached, refused, awaited }
     }
 
@@ -240,7 +237,7 @@ impl Consumers {
     }
 
     async fn detach(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
-        let present = self.present.iter().flat_map(HashMap::values);
+        let present = self.present.iter().flat_map(FastMap::values);
         let gone: Vec<PresentConsumer> = present.filter(|it| !snapshot.knows(&it.consumer)).cloned().collect();
         self.refused.retain(|key| snapshot.known(key).is_some());
         let tenure = self.journal.tenure();

@@ -65,6 +65,7 @@ pub use self::{
 use self::{conclusion::Context, worker::Worker};
 use crate::{
     catalog::{Snapshot, Subscription},
+    fast_map::FastMap,
     telemetry::spans::Spans,
 };
 
@@ -106,7 +107,7 @@ impl Dispatcher {
         let mut workers = Workers {
             tenure: tenure.borrow_and_update().clone(),
             context: Arc::new(Context { journal, clock, client, spans }),
-            handles: HashMap::new(),
+            handles: FastMap::default(),
             names: HashMap::new(),
             tasks: JoinSet::new(),
         };
@@ -144,7 +145,7 @@ struct Workers {
     context: Arc<Context>,
     /// Which endpoints this process delivers.
     tenure: Tenure,
-    handles: HashMap<ObjectKey, Handle>,
+    handles: FastMap<ObjectKey, Handle>,
     names: HashMap<Id, ObjectKey>,
     tasks: JoinSet<()>,
 }

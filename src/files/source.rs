@@ -4,13 +4,14 @@
 //! objects of all files are then compared by digest with those applied before.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     fs::{self, Metadata},
     path::{Path, PathBuf},
     sync::Arc,
     thread,
 };
 
+use ahash::RandomState;
 use grapnel_api::{ObjectKey, Reason};
 
 use super::{
@@ -20,7 +21,10 @@ use super::{
     file_order::number_files,
     object::{Object, Refused},
 };
-use crate::catalog::{Change, ObjectKind, Problem};
+use crate::{
+    catalog::{Change, ObjectKind, Problem},
+    fast_map::FastMap,
+};
 
 /// Number of files that justify another reader thread.
 const FILES_PER_THREAD: usize = 8;
@@ -36,7 +40,7 @@ pub struct FileSource {
     texts: HashSet<Arc<Path>>,
     files: BTreeMap<Arc<Path>, File>,
     /// The objects that were returned as changes.
-    applied: HashMap<ObjectName, Defined>,
+    applied: FastMap<ObjectName, Defined>,
     /// Whether changes are left to return, even if no file changes.
     unfinished: bool,
 }
@@ -59,7 +63,7 @@ impl FileSource {
             thorough: false,
             texts: HashSet::new(),
             files: BTreeMap::new(),
-            applied: HashMap::new(),
+            applied: FastMap::default(),
             unfinished: true,
         }
     }
@@ -206,8 +210,9 @@ impl FileSource {
 
     /// Every object that the files define now, and the files with unreadable documents. Of two objects with one name
     /// the first counts.
-    fn define(&self, reports: &mut Vec<LocatedProblem>) -> (HashMap<ObjectName, Defined>, HashSet<Arc<Path>>) {
-        let mut defined: HashMap<ObjectName, Defined> = HashMap::with_capacity(self.applied.len());
+    fn define(&self, reports: &mut Vec<LocatedProblem>) -> (FastMap<ObjectName, Defined>, HashSet<Arc<Path>>) {
+        let mut defined: FastMap<ObjectName, Defined> =
+            FastMap::with_capacity_and_hasher(self.applied.len(), RandomState::default());
         let mut doubtful = HashSet::new();
         for (path, file) in &self.files {
             if !file.broken.is_empty() {
@@ -244,7 +249,7 @@ impl FileSource {
 
     /// Keeps objects that a file no longer seems to define while it has an unreadable document: a typo in a name must
     /// not cost a subscription its events. Returns the files of which objects are kept.
-    fn keep(&self, defined: &mut HashMap<ObjectName, Defined>, doubtful: &HashSet<Arc<Path>>) -> HashSet<Arc<Path>> {
+    fn keep(&self, defined: &mut FastMap<ObjectName, Defined>, doubtful: &HashSet<Arc<Path>>) -> HashSet<Arc<Path>> {
         let mut kept = HashSet::new();
         for (name, before) in self.applied.iter().filter(|(_, before)| doubtful.contains(&before.file)) {
             if !defined.contains_key(name) {
@@ -256,7 +261,7 @@ impl FileSource {
     }
 
     /// The changes from `applied` to `defined`, in order of name.
-    fn changes(&mut self, mut defined: HashMap<ObjectName, Defined>, reports: &mut Vec<LocatedProblem>) -> Vec<Change> {
+    fn changes(&mut self, mut defined: FastMap<ObjectName, Defined>, reports: &mut Vec<LocatedProblem>) -> Vec<Change> {
         let mut gone: Vec<_> = self.applied.keys().filter(|name| !defined.contains_key(*name)).cloned().collect();
         let differs = |(name, now): &(&ObjectName, &Defined)| self.applied.get(*name) != Some(*now);
         let mut news: Vec<_> = defined.iter().filter(differs).map(|(name, now)| (name.clone(), now.clone())).collect();

@@ -1,9 +1,6 @@
 //! Dependencies between objects: which objects to recompile after a change, and which values to keep.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use grapnel_api::{ObjectKey, WebhookSubscriptionSpec};
 
@@ -11,9 +8,12 @@ use super::{
     small_set::SmallSet,
     values::{ConfigMapData, SecretData, Values},
 };
-use crate::catalog::{
-    compile::{self, Reference},
-    status::ObjectKind,
+use crate::{
+    catalog::{
+        compile::{self, Reference},
+        status::ObjectKind,
+    },
+    fast_map::FastMap,
 };
 
 /// Anything that an object can depend on.
@@ -45,7 +45,7 @@ pub(super) type Dependent = (ObjectKind, ObjectKey);
 /// The dependencies of all objects.
 #[derive(Debug, Default)]
 pub(super) struct Dependencies {
-    dependents: HashMap<Referent, SmallSet<Dependent>>,
+    dependents: FastMap<Referent, SmallSet<Dependent>>,
     /// The values of references. Those without dependents are not kept if they are fetched.
     pub(super) values: Values,
     /// Objects to recompile.

@@ -1,13 +1,11 @@
 //! Path ownership: of the endpoints of a namespace that claim a path, the oldest owns it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use grapnel_api::ObjectKey;
 
 use super::{change::Age, small_set::SmallSet};
+use crate::fast_map::FastMap;
 
 /// Namespace and path.
 type NamespacedPath = (Arc<str>, Arc<str>);
@@ -16,7 +14,7 @@ type NamespacedPath = (Arc<str>, Arc<str>);
 #[derive(Debug, Default)]
 pub(super) struct PathOwners {
     /// By namespace and path.
-    places: HashMap<Arc<str>, HashMap<Arc<str>, Candidates>>,
+    places: FastMap<Arc<str>, FastMap<Arc<str>, Candidates>>,
     /// Paths whose claimants have changed since the last call of [`Self::moved`].
     touched: HashSet<NamespacedPath>,
 }
