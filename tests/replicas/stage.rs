@@ -51,6 +51,8 @@ pub(crate) struct Stage {
     receiver: Receiver,
     requests: Arc<Mutex<Requests>>,
     answers: BTreeMap<&'static str, watch::Sender<Option<u16>>>,
+    /// How long every answer takes.
+    delay: watch::Sender<Duration>,
     /// How many replicas of each name were started.
     started: Mutex<BTreeMap<&'static str, usize>>,
 }
@@ -65,7 +67,8 @@ impl Stage {
     pub(crate) async fn at(site: Site) -> Self {
         let requests = Arc::<Mutex<Requests>>::default();
         let answers: BTreeMap<_, _> = ["a", "b"].map(|name| (name, watch::Sender::new(Some(200)))).into();
-        let (log, told) = (Arc::clone(&requests), answers.clone());
+        let delay = watch::Sender::new(Duration::ZERO);
+        let (log, told, delayed) = (Arc::clone(&requests), answers.clone(), delay.subscribe());
         let receiver = Receiver::setup().keeping_nothing().script(move |_, request: Received| {
             let request = read(&request);
             let mut answer = told[request.replica.as_str()].subscribe();
@@ -77,14 +80,16 @@ impl Stage {
                 number
             };
             let waiting = Waiting { requests: Arc::clone(&log), number };
+            let delay = *delayed.borrow();
             async move {
+                tokio::time::sleep(delay).await;
                 let status = answer.wait_for(Option::is_some).await.unwrap().unwrap();
                 waiting.requests.lock().unwrap().answered.push((request, status));
                 status
             }
         });
         let receiver = receiver.await;
-        let stage = Self { site, receiver, requests, answers, started: Mutex::default() };
+        let stage = Self { site, receiver, requests, answers, delay, started: Mutex::default() };
         for name in stage.answers.keys() {
             stage.site.objects(name, &stage.objects(name, &["all"]));
         }
@@ -122,6 +127,11 @@ impl Stage {
     /// Sets how requests of a replica are answered: with a status, or not before another is set.
     pub(crate) fn answer(&self, name: &str, status: Option<u16>) {
         self.answers[name].send_replace(status);
+    }
+
+    /// Sets how long the receiver takes for every answer.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.delay.send_replace(delay);
     }
 
     /// Every request so far.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use grapnel_test_support::{eventually, program::Grapnel};
@@ -11,11 +11,14 @@ use serde_json::Value;
 use crate::{
     audit::items,
     site::{ENDPOINTS, IN_FLIGHT},
-    stage::Stage,
+    stage::{Request, Stage},
 };
 
 /// Events for each endpoint.
 const EVENTS: usize = 10;
+
+/// Rounds of events while shards move.
+const ROUNDS: usize = 25;
 
 /// A replica that is told to stop hands its shards over. Those of one that is killed are taken over when their leases have
 /// expired.
@@ -44,6 +47,30 @@ async fn another_replica_delivers_when_one_ends_or_dies() {
     eprintln!("{} of {ENDPOINTS} endpoints taken over in {taken_over:?}", of_a.len());
     assert!(by.values().all(|by| by == "b"), "{by:?}");
     assert!(handed_over < taken_over, "a replica that ends in order is not waited for: {handed_over:?} {taken_over:?}");
+}
+
+/// Shards that move to a new replica take nothing along that is in flight: no event is delivered twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_replica_repeats_nothing() {
+    let stage = Stage::new().await;
+    stage.delay(Duration::from_millis(300));
+    let a = stage.replica("a").await;
+    stage.send(&a, "before").await;
+    let b = stage.replica("b").await;
+    stage.shared(&a).await;
+    // The shards move one after the other.
+    for round in 0..ROUNDS {
+        let id = format!("after-{round}");
+        stage.send(&b, &id).await;
+        stage.taken(&id).await;
+    }
+    let mut times: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for Request { endpoint, id, replica, .. } in stage.arrived() {
+        times.entry((endpoint, id)).or_default().push(replica);
+    }
+    let rounds = times.len() / ENDPOINTS;
+    times.retain(|_, replicas| replicas.len() > 1);
+    assert!(times.is_empty(), "of {rounds} events for each endpoint: {times:?}");
 }
 
 /// A replica that is paused for longer than its leases last is replaced. When it goes on, it changes nothing that its successor

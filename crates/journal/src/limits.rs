@@ -305,6 +305,10 @@ grapnel_values::bounds! {
     /// How long a replica must be alive before shards move to it from replicas that are alive too.
     pub const MEMBER_JOIN: Duration = Duration::from_secs(30);
 
+    /// How long a shard that moves to another live replica waits for its deliveries in flight; what is left after it is
+    /// repeated. Meanwhile it begins none.
+    pub const SHARD_HAND_OVER: Duration = Duration::from_secs(5);
+
     /// Interval at which a replica looks at the leases of the others.
     pub const OWNERSHIP_POLL: Duration = Duration::from_millis(500);
 

@@ -202,6 +202,8 @@ async fn serve_shard(replica: Arc<Replica>, ownership: Arc<Ownership>, shard: Sh
             }
         }
     });
+    let drained = Arc::clone(&owned);
+    tasks.spawn(async move { drained.drain().await });
     owned.ended().await;
     replica.disown(&owned);
     drop(tasks);

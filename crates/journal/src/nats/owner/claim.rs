@@ -89,7 +89,14 @@ impl OwnedShard {
             if !self.serves() {
                 return Ok(Claimed::default());
             }
-            let (taken, next_due) = self.state().claim(consumer, &claim)?;
+            let (taken, next_due) = {
+                let mut state = self.state();
+                // With the lock, so that what is claimed nevertheless is seen by `drain`.
+                if self.tenancy.is_closing() {
+                    return Ok(Claimed::default());
+                }
+                state.claim(consumer, &claim)?
+            };
             let none_taken = taken.is_empty();
             let guard = TakenGuard { shard: self, consumer, taken };
             let deliveries = self.load(guard, claim.now).await?;
@@ -195,6 +202,9 @@ impl OwnedShard {
             // Registered before the check, so that no change in between is missed.
             appended.as_mut().enable();
             changed.as_mut().enable();
+            if self.tenancy.is_closing() {
+                return self.was_ended().await;
+            }
             if !self.serves() || self.state().is_ready(consumer) {
                 return;
             }

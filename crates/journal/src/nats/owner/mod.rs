@@ -45,6 +45,9 @@ use crate::{
 /// How long an append waits until the owner's own index has its event. Only callers that ask at once notice.
 const VISIBLE: Duration = Duration::from_millis(20);
 
+/// How often a shard that is to be handed over looks for what is in flight.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
 /// A shard that this replica owns.
 pub(super) struct OwnedShard {
     pub(super) shard: Shard,
@@ -144,6 +147,15 @@ impl OwnedShard {
             // The sender lives as long as `self`.
             _ = ended.wait_for(|ended| *ended) => {}
         }
+    }
+
+    /// Waits until the shard is to be handed over, and then until nothing is in flight, and tells the tenancy.
+    pub(super) async fn drain(&self) {
+        self.tenancy.closing().await;
+        while self.state().in_flight() > 0 {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+        self.tenancy.drained();
     }
 
     /// Makes changes durable, and applies them.

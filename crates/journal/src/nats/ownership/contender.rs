@@ -78,8 +78,8 @@ pub(super) struct Contender {
     remove_members: Poll,
     /// Counts beginnings and ends of writes of leases.
     written: u64,
-    /// When the last shard was handed over.
-    handed_over: Option<BootTime>,
+    /// When the last tenancy was closed to hand its shard over.
+    closed: Option<BootTime>,
     /// Set at shutdown: everything is given back.
     leaving: bool,
 }
@@ -98,7 +98,7 @@ impl Contender {
             read_members: Poll::default(),
             remove_members: Poll::default(),
             written: 0,
-            handed_over: None,
+            closed: None,
             leaving: false,
         }
     }
@@ -181,21 +181,38 @@ impl Contender {
         Some(RegistryCall::ReadLease { shard })
     }
 
-    /// Ends the tenancy of a shard that another replica should own, one at a time, so that the successor loads them one
-    /// after the other. Its lease is then given back.
-    fn hand_over_one(&mut self, now: BootTime) -> Option<RegistryCall> {
+    /// Closes the tenancy of a shard that another replica should own, one at a time, so that the successor loads them one
+    /// after the other.
+    fn close_one(&mut self, now: BootTime) {
         let Timings { join, poll, expiry, .. } = self.timings;
-        if self.handed_over.is_some_and(|last| now.since(last) < poll) {
-            return None;
+        if self.closed.is_some_and(|last| now.since(last) < poll) {
+            return;
         }
         let own = Some(&*self.replica);
         let moves = |(shard, lease): &(u16, &ShardLease)| {
-            let long_held = lease.tenancy.as_ref().is_some_and(|owned| now.since(owned.taken) >= join);
+            let open = lease.tenancy.as_ref().filter(|owned| owned.closing.is_none());
+            let long_held = open.is_some_and(|owned| now.since(owned.taken) >= join);
             let desired = || self.members.desired(*shard, own, None, expiry).filter(|desired| own != Some(*desired));
-            long_held && !lease.busy && desired().is_some_and(|successor| self.members.age(successor, now) >= join)
+            long_held && desired().is_some_and(|successor| self.members.age(successor, now) >= join)
         };
-        let shard = self.numbered().find(moves)?.0;
-        self.handed_over = Some(now);
+        let Some((shard, _)) = self.numbered().find(moves) else { return };
+        if let Some(owned) = self.shards.get_mut(usize::from(shard)).and_then(|lease| lease.tenancy.as_mut()) {
+            owned.tenancy.close();
+            owned.closing = Some(now);
+            self.closed = Some(now);
+        }
+    }
+
+    /// Ends the tenancy of a shard that is closing, as soon as nothing is in flight or its time is over. Its lease is
+    /// given back.
+    fn hand_over_one(&mut self, now: BootTime) -> Option<RegistryCall> {
+        self.close_one(now);
+        let closed = |lease: &ShardLease| {
+            let owned = lease.tenancy.as_ref();
+            let over = |since: BootTime| now.since(since) >= self.timings.hand_over;
+            owned.is_some_and(|owned| owned.closing.is_some_and(|since| owned.tenancy.is_drained() || over(since)))
+        };
+        let shard = self.numbered().find(|(_, lease)| !lease.busy && closed(lease))?.0;
         self.shards.get_mut(usize::from(shard))?.end();
         Some(self.write(shard, None, LeaseWrite::GiveBack))
     }
@@ -399,7 +416,7 @@ impl Contender {
                 // An answer that comes after the deadline is of no use, but the row is this replica's.
                 if now < until && !leaving && !lease.declines(now) {
                     let tenancy = Tenancy::new(epoch, self.clock, until);
-                    lease.tenancy = Some(Owned { tenancy, taken: now, renewed: sent });
+                    lease.tenancy = Some(Owned { tenancy, taken: now, renewed: sent, closing: None });
                 }
             }
         }

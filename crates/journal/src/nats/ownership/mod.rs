@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A replica compares only times of its own clock. Which live replica should own a shard is decided by rendezvous
-//! hashing, the same on every replica; a shard is moved to a new replica only once that has been alive for `join`. A
-//! shard that is given back is taken at once.
+//! hashing, the same on every replica; a shard is moved to a new replica only once that has been alive for `join`, and
+//! its owner first finishes what is in flight, for at most `hand_over`. A shard that is given back is taken at once.
 //!
 //! Leases alone cannot exclude an owner that was stopped between a look at the clock and a write. Its write fails,
 //! because a new owner first writes to the log of the shard's state, and every write there names the last one.

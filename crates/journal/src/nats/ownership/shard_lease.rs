@@ -61,6 +61,8 @@ pub(super) struct Owned {
     pub(super) taken: BootTime,
     /// When the last renewal that succeeded was sent.
     pub(super) renewed: BootTime,
+    /// Since when it has been closing.
+    pub(super) closing: Option<BootTime>,
 }
 
 impl ShardLease {

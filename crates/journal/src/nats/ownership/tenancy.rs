@@ -5,12 +5,15 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 
 use super::clock::{BootClock, BootTime};
 
@@ -43,6 +46,10 @@ struct Shared {
     until: AtomicU64,
     /// Wakes those who wait for the end.
     ended: Notify,
+    /// Set when the shard is to be handed over: nothing new is begun.
+    closing: watch::Sender<bool>,
+    /// Set when nothing that was begun is left.
+    is_drained: AtomicBool,
 }
 
 /// The maximum time that [`Tenancy::ended`] sleeps: the timers of tokio do not count the time for which the machine is
@@ -53,7 +60,16 @@ impl Tenancy {
     /// A tenancy that is valid until `until`.
     pub(super) fn new(epoch: u64, clock: BootClock, until: BootTime) -> Self {
         let until = AtomicU64::new(until.as_micros());
-        Self { epoch, shared: Arc::new(Shared { clock, until, ended: Notify::new() }) }
+        Self {
+            epoch,
+            shared: Arc::new(Shared {
+                clock,
+                until,
+                ended: Notify::new(),
+                closing: watch::Sender::new(false),
+                is_drained: AtomicBool::new(false),
+            }),
+        }
     }
 
     /// Whether this replica may act as the owner now.
@@ -78,6 +94,32 @@ impl Tenancy {
                 () = sleep(left.min(LOOK)) => {}
             }
         }
+    }
+
+    /// Asks the owner to begin nothing new, because the shard is to be handed over.
+    pub(super) fn close(&self) {
+        self.shared.closing.send_replace(true);
+    }
+
+    /// Whether the owner is to begin nothing new.
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.shared.closing.borrow()
+    }
+
+    /// Resolves once the owner is to begin nothing new.
+    pub(crate) async fn closing(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.shared.closing.subscribe().wait_for(|closing| *closing).await;
+    }
+
+    /// Tells that nothing is left of what was begun.
+    pub(crate) fn drained(&self) {
+        self.shared.is_drained.store(true, Ordering::Release);
+    }
+
+    /// Whether nothing is left of what was begun.
+    pub(super) fn is_drained(&self) -> bool {
+        self.shared.is_drained.load(Ordering::Acquire)
     }
 
     /// Whether it is valid at `now`. If it is not, nothing can extend it afterwards.

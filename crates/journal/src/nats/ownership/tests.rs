@@ -11,6 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use tokio::{
     sync::watch,
@@ -159,6 +160,35 @@ async fn shards_that_are_released_have_another_owner_at_once() {
     assert!(first.shards().is_empty());
     assert!(!registry.keys().contains(&"member.a".to_owned()));
     assert!(second.until_all(SHARDS).await < Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_moves_once_nothing_is_in_flight_or_its_time_is_over() {
+    let registry = registry();
+    let mut first = Replica::start(&registry, "a", SHARDS);
+    first.until_all(SHARDS).await;
+    sleep(Duration::from_secs(60)).await;
+    let _second = Replica::start(&registry, "b", SHARDS);
+    let tenancies: Vec<Tenancy> = first.held.borrow().shards.values().cloned().collect();
+    let mut closing: FuturesUnordered<_> = tenancies
+        .iter()
+        .map(|it| async move {
+            it.closing().await;
+            it.clone()
+        })
+        .collect();
+    // One whose deliveries end, and one whose do not.
+    for (drains, least, most) in [(true, 0.0, 1.0), (false, 4.9, 6.0)] {
+        let tenancy = closing.next().await.expect("a shard that moves");
+        assert!(tenancy.is_valid() && tenancy.is_closing());
+        let begun = Instant::now();
+        if drains {
+            tenancy.drained();
+        }
+        tenancy.ended().await;
+        let took = begun.elapsed().as_secs_f64();
+        assert!((least..most).contains(&took), "{took} s, although drains is {drains}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

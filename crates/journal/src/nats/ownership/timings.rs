@@ -20,6 +20,8 @@ pub(crate) struct Timings {
     pub(crate) deadline: Duration,
     /// How long a replica must be alive before shards are handed over to it.
     pub(crate) join: Duration,
+    /// How long a shard that is to be handed over waits for what is in flight.
+    pub(crate) hand_over: Duration,
     /// Interval at which the rows of the other replicas are read, and at which failed writes are repeated.
     pub(crate) poll: Duration,
     /// Timeout of one call of the registry.
@@ -34,6 +36,7 @@ impl Default for Timings {
             expiry: limits::SHARD_LEASE_EXPIRY,
             deadline: limits::SHARD_LEASE_DEADLINE,
             join: limits::MEMBER_JOIN,
+            hand_over: limits::SHARD_HAND_OVER,
             poll: limits::OWNERSHIP_POLL,
             call: limits::REGISTRY_TIMEOUT,
         }

@@ -236,6 +236,11 @@ impl ShardState {
         self.consumers.values().map(|consumer| consumer.machine.progress(0).retrying).sum()
     }
 
+    /// Returns the number of deliveries that are claimed and not settled.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.consumers.values().map(|consumer| consumer.machine.progress(0).in_flight).sum()
+    }
+
     /// Returns what wakes tasks that wait for this consumer; `None` if it is not attached.
     pub(crate) fn notifies_of(&self, consumer: &Incarnation) -> Option<Notifies> {
         let consumer = self.consumer(consumer).ok()?;
