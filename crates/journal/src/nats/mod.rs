@@ -18,7 +18,7 @@
 //! | module | content |
 //! |---|---|
 //! | `journal` | the contract: each call goes to the brokers or to the owner of the shard |
-//! | `options`, `layout`, `installation` | names; the streams |
+//! | `options`, `layout`, `installation`, `continuity` | names; the streams |
 //! | `broker`, `sync_proof` | what is asked of NATS, and what has to be known of it before a 2xx |
 //! | `append`, `event_message`, `incarnations`, `retry` | from arrivals to messages |
 //! | `ownership`, `registry` | which replica owns which shard |
@@ -31,6 +31,7 @@
 mod append;
 mod board;
 mod broker;
+mod continuity;
 mod error;
 mod event_message;
 mod incarnations;

@@ -11,12 +11,13 @@ use std::{
 use bytes::Bytes;
 use grapnel_api::{Incarnation, ObjectKey};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
     NatsOptions,
     append::Gathering,
     broker::Broker,
+    continuity::KnownSequences,
     incarnations::Incarnations,
     layout::{Layout, Shard},
     owner::OwnedShard,
@@ -51,6 +52,10 @@ pub(super) struct Replica {
     pub(super) incarnations: Incarnations,
     /// Batches that this replica has open: the brokers allow few.
     pub(super) batches: Semaphore,
+    /// What is known of the events streams.
+    pub(super) sequences: KnownSequences,
+    /// Told when the streams have to be compared at once.
+    pub(super) doubt: Notify,
     /// Events that wait for a batch.
     pub(super) gathering: Gathering,
     pub(super) namespaces: NamespaceTable,
@@ -72,6 +77,7 @@ pub(super) struct Replica {
 impl Replica {
     pub(super) fn new(broker: Broker, layout: Layout, options: NatsOptions) -> Self {
         let gathering = Gathering::new(layout.shards().len());
+        let sequences = KnownSequences::new(layout.shards().len());
         let none = Tenure::of(|_| None);
         let waiting = || Some("it has not reached the NATS servers yet".to_owned());
         Self {
@@ -80,6 +86,8 @@ impl Replica {
             options,
             incarnations: Incarnations::default(),
             batches: Semaphore::new(NATS_BATCHES),
+            sequences,
+            doubt: Notify::new(),
             gathering,
             namespaces: NamespaceTable::default(),
             reports: Reports::default(),
@@ -208,6 +216,7 @@ impl Replica {
     /// Tells the owner of a shard of stored events, ascending.
     pub(super) fn stored(&self, shard: Shard, events: Vec<(Head, Bytes)>) {
         let Some(last) = events.last().map(|(head, _)| head.sequence) else { return };
+        self.sequences.learn(shard, last);
         match self.owned(shard) {
             Some(owned) => owned.appended(events),
             None => self.broker.notify(self.layout.wake(shard), Bytes::from(last.to_string())),

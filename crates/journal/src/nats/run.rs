@@ -113,7 +113,8 @@ async fn watch_connection(broker: Broker) {
 async fn watch_streams(replica: Arc<Replica>) {
     let mut told = None;
     loop {
-        tokio::time::sleep(NATS_STREAMS_INTERVAL).await;
+        // Or at once, if an answer raises doubts.
+        let _ = tokio::time::timeout(NATS_STREAMS_INTERVAL, replica.doubt.notified()).await;
         match installation::set_up(&replica.broker, &replica.layout, &replica.options).await {
             Ok(()) => {
                 if told.take().is_some() {
@@ -306,6 +307,12 @@ impl Replica {
     fn streams_not_ready(&self, why: String) {
         self.obstacles.lock().streams = Some(why);
         self.publish_standing();
+    }
+
+    /// Accepts nothing before the streams have been compared, which happens at once.
+    pub(super) fn streams_doubted(&self, why: String) {
+        self.streams_not_ready(why);
+        self.doubt.notify_one();
     }
 
     fn proven(&self, missing: Option<String>) {
