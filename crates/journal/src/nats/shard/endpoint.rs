@@ -216,14 +216,19 @@ impl ShardEndpoint {
 
     /// Adds a removed event to the gaps. While it is not known which events are kept, no gaps are merged.
     pub(super) fn add_gap(&mut self, sequence: Sequence, received: Micros, is_loaded: bool) {
-        let Self { gaps, rows, consumers, .. } = self;
-        gaps.add(sequence, received, &|left, right| !is_loaded || is_between(rows, consumers, left, right));
+        let Self { gaps, rows, leaving, consumers, .. } = self;
+        // One that is being removed is added later, or kept.
+        let is_leaving = |left, right| leaving.range(left..=right).next().is_some();
+        gaps.add(sequence, received, &|left, right| {
+            !is_loaded || is_leaving(left, right) || is_between(rows, consumers, left, right)
+        });
     }
 
     /// Merges gaps that are no longer separated, or were added while it was not known which events are kept.
     pub(super) fn merge_gaps(&mut self) {
-        let Self { gaps, rows, consumers, .. } = self;
-        gaps.merge(&|left, right| is_between(rows, consumers, left, right));
+        let Self { gaps, rows, leaving, consumers, .. } = self;
+        let is_leaving = |left, right| leaving.range(left..=right).next().is_some();
+        gaps.merge(&|left, right| is_leaving(left, right) || is_between(rows, consumers, left, right));
     }
 
     /// Returns whether nothing depends on the endpoint.

@@ -45,7 +45,9 @@ impl ShardState {
             self.forget(&removal.endpoint, removal.sequence);
             events.entry(&removal.endpoint).or_default().push((removal.sequence, removal.received));
         }
-        let removed = |(endpoint, events): (&ObjectKey, Vec<_>)| {
+        let removed = |(endpoint, mut events): (&ObjectKey, Vec<_>)| {
+            // Ascending: two that become one gap would hide another between them that comes later.
+            events.sort_unstable();
             let changes = events.chunks(REMOVED_EVENTS);
             changes
                 .map(|events| Change::Removed { endpoint: endpoint.clone(), events: events.to_vec() })

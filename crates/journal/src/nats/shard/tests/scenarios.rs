@@ -68,6 +68,33 @@ fn late_events_are_those_of_earlier_consumers() {
     shard.check();
 }
 
+/// Every removed event is counted by a later redelivery, in whichever order removals end.
+#[test]
+fn removed_events_are_counted_in_any_order() {
+    let (endpoint, consumer) = (object("in", ""), object("out", ""));
+    let received = Selection::Received { since: None, until: None };
+    let step = RedeliveryStep { from: None, limit: ALL, dry_run: true, now: at(4) };
+    for together in [true, false] {
+        let mut shard = Shard::new();
+        shard.attach(&consumer, &endpoint, Start::Now).unwrap();
+        let [first, middle, last] = [0; 3].map(|_| shard.append(&endpoint, 1, 100));
+        let settled = claimed(&mut shard, &consumer, 2).into_iter().map(|sequence| (sequence, delivered(2)));
+        shard.settle(&consumer, settled.collect()).unwrap();
+        let mut begin = |sequences: &[Sequence]| shard.state.begin_removals(&endpoint.key, sequences);
+        let parts = match together {
+            true => vec![begin(&[first, last, middle])],
+            // Two callers remove events at the same time.
+            false => vec![begin(&[middle]), begin(&[first, last])],
+        };
+        for removals in parts.iter().rev() {
+            let changes = shard.state.finish_removals(removals);
+            shard.commit(&changes);
+        }
+        let done = shard.redeliver(&consumer, &received, step, |_| None).unwrap();
+        assert_eq!((done.gone, done.gone_before), (3, None), "together: {together}");
+    }
+}
+
 /// An event that somebody deleted ends for every consumer, at any stage, and blocks nothing.
 #[test]
 fn vanished_events_end_for_every_consumer() {
