@@ -21,8 +21,8 @@
 //! The crates below `crates/` contain what does not depend on servers; each uses only those after it:
 //! `grapnel_journal`, `grapnel_event`, `grapnel_signature`, `grapnel_payload`, `grapnel_expression`; `grapnel_delivery`
 //! and `grapnel_api`; `grapnel_values`. The modules of this crate use only those after them: [`cli`], [`runtime`],
-//! [`controller`] and [`files`], [`admin`], [`plan`], [`replay`], [`ingress`], `connections`, [`dispatch`], [`catalog`] and [`telemetry`], `cache`,
-//! `fast_map` and `kept_file`.
+//! [`controller`] and [`files`], [`admin`], [`plan`], [`replay`], [`ingress`], `connections`, [`dispatch`], [`catalog`]
+//! and [`telemetry`], `cache`, `fast_map` and `kept_file`.
 
 pub mod admin;
 mod cache;

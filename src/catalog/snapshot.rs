@@ -34,8 +34,8 @@ pub struct Snapshot {
     routes: FastMap<Arc<str>, Route>,
     endpoints: FastMap<ObjectKey, Arc<Endpoint>>,
     subscriptions: FastMap<ObjectKey, Arc<Subscription>>,
-    /// Subscription objects that exist and are not among `subscriptions`, or are there with another uid (empty for one from
-    /// a file).
+    /// Subscription objects that exist and are not among `subscriptions`, or are there with another uid (empty for one
+    /// from a file).
     uncompiled: FastMap<ObjectKey, Arc<str>>,
     /// Namespaces with an endpoint that has never been readable, so that its path is not known.
     unread: HashSet<Arc<str>>,

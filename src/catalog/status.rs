@@ -166,8 +166,8 @@ pub struct ObjectView {
     pub spec: Option<ObjectSpec>,
 }
 
-/// The views of all objects at one moment: endpoints, subscriptions and replays, each in order of their names. Shared one by
-/// one, because a change of one object leaves all others as they are.
+/// The views of all objects at one moment: endpoints, subscriptions and replays, each in order of their names. Shared
+/// one by one, because a change of one object leaves all others as they are.
 pub type ObjectViews = Arc<Vec<Arc<ObjectView>>>;
 
 impl ObjectView {

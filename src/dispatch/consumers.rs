@@ -98,9 +98,9 @@ impl Consumers {
     /// Idempotent.
     ///
     /// # Errors
-    /// Returns the first error of the journal, after everything else has been tried; another call retries. If the journal
-    /// is shared, [`Consumers::awaited`] says what the error concerns. A subscription that names another endpoint than before is not an error: its facts record it, and it is parked
-    /// until it is corrected.
+    /// Returns the first error of the journal, after everything else has been tried; another call retries. If the
+    /// journal is shared, [`Consumers::awaited`] says what the error concerns. A subscription that names another
+    /// endpoint than before is not an error: its facts record it, and it is parked until it is corrected.
     pub async fn align(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
         self.awaited.clear();
         if self.is_shared() {
