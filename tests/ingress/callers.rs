@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use grapnel::{
-    catalog::Endpoint,
+    catalog::{Endpoint, Snapshot},
     ingress::{Callers, Review, ReviewError},
 };
 use grapnel_api::ObjectKey;
@@ -139,7 +139,9 @@ async fn what_is_rejected_anyway_is_not_reviewed() {
 async fn a_namespace_whose_requests_take_long_leaves_room_to_others() {
     // What a namespace may have in progress at least.
     const BOUND: usize = 64;
-    let elsewhere = Endpoint { key: ObjectKey::new("elsewhere", "orders"), ..endpoint("orders") };
+    let key = ObjectKey::new("elsewhere", "orders");
+    let place = Snapshot::place(&key.namespace, &key.name);
+    let elsewhere = Endpoint { key, place, ..endpoint("orders") };
     let mut plan = Plan::of([inside("orders"), endpoint("signed"), elsewhere]);
     let table = Arc::new(Table::default());
     plan.callers = Some(table.clone());
