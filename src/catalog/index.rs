@@ -116,7 +116,7 @@ impl ObjectIndex {
         self
     }
 
-    /// Spares the rules of the definitions: whoever provides the objects has checked them.
+    /// Skips the CEL rules of the definitions, because the source of the objects has checked them.
     #[must_use]
     pub fn of_checked_objects(mut self) -> Self {
         self.rules = Rules::Checked;

@@ -40,8 +40,8 @@ impl Front for Parted {
     async fn attach(&self, consumer: &Incarnation, endpoint: &Incarnation, start: Start) -> Result<Attached> {
         match &*consumer.key.name {
             _ if self.is_whole.load(Ordering::SeqCst) => {}
-            "of-nobody" => return Err(JournalError::Unavailable("no replica has it".into())),
-            "of-a-paused-one" => return pending().await,
+            "without-owner" => return Err(JournalError::Unavailable("no replica owns it".into())),
+            "of-paused-owner" => return pending().await,
             _ => {}
         }
         self.journal.attach(consumer, endpoint, start).await
@@ -58,14 +58,14 @@ async fn what_a_part_of_the_journal_does_not_answer_is_named() {
     let parted = Arc::new(Parted { journal, is_whole: AtomicBool::new(false) });
     let mut consumers = Consumers::new(Arc::new(Fronted(Arc::clone(&parted))), Metrics::new());
     let url = "http://127.0.0.1:9/".parse().unwrap();
-    let all = ["of-another", "of-nobody", "of-a-paused-one"];
+    let all = ["of-another", "without-owner", "of-paused-owner"];
     let all = all.map(|name| Arc::new(subscription(name, &url, &Metrics::new())));
     let snapshot = Snapshot::new([], all.clone());
     let waits = |subscription: &Subscription| subscription.facts.read().unattached.is_some();
 
     let error = consumers.align(&snapshot).await.unwrap_err();
     assert!(matches!(error, JournalError::Unavailable(_)), "{error}");
-    assert_eq!(*consumers.awaited(), keys(&["of-nobody", "of-a-paused-one"]));
+    assert_eq!(*consumers.awaited(), keys(&["without-owner", "of-paused-owner"]));
     assert_eq!(all.each_ref().map(|it| waits(it)), [false, true, true]);
 
     // They are known, so nothing of theirs is removed, and nothing is delivered for them.

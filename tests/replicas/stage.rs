@@ -129,7 +129,7 @@ impl Stage {
         self.answers[name].send_replace(status);
     }
 
-    /// Sets how long the receiver takes for every answer.
+    /// Sets the delay of every response of the receiver.
     pub(crate) fn delay(&self, delay: Duration) {
         self.delay.send_replace(delay);
     }

@@ -1,8 +1,8 @@
 //! Whether an events stream is still the one that this replica knows.
 //!
 //! The sequences of a stream ascend, and a stream that is made again begins after those of the one that is lost (see
-//! `installation`). So a message that was sent when a sequence was known gets a higher one, unless somebody else has made
-//! a stream in the place of the known one: what is stored there is not delivered.
+//! `installation`). A message that is sent when a sequence is known therefore gets a higher one, unless another client has
+//! recreated the stream: events in that one are not delivered.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -32,20 +32,19 @@ impl KnownSequences {
 }
 
 impl Replica {
-    /// Checks the sequence of a message that was sent when `before` was known. If the stream is another one, nothing is
-    /// accepted any more before its streams have been compared.
+    /// Checks the sequence of a message that was sent when `after` was known. If the stream is another one, nothing is
+    /// accepted until the streams have been compared.
     ///
     /// # Errors
     ///
     /// [`JournalError::Unavailable`] if the stream is not the one that this replica knows.
-    pub(super) fn check_sequence(&self, shard: Shard, before: Sequence, stored: Sequence) -> Result<()> {
-        if stored > before {
+    pub(super) fn check_sequence(&self, shard: Shard, after: Sequence, stored: Sequence) -> Result<()> {
+        if stored > after {
             return Ok(());
         }
         let stream = self.layout.events_stream(shard);
-        let why = format!(
-            "stream {stream} gave sequence {stored} after {before}: it was deleted and made again by somebody else"
-        );
+        let why =
+            format!("stream {stream} acknowledged sequence {stored} after {after}: another client has recreated it");
         self.streams_doubted(why.clone());
         Err(JournalError::Unavailable(why))
     }

@@ -227,7 +227,7 @@ mod tests {
         let head =
             MessageHead { nonce: [0; 8], received: Micros(0), until: Micros(0), len: bytes as u64, uid: "uid".into() };
         let endpoint = Incarnation { key: ObjectKey::new("ns", "in"), uid: "uid".into() };
-        let event = Outgoing { place, endpoint, head, publication, window: None, uncertain: false };
+        let event = Outgoing { place, endpoint, head, publication, window: None, after: 0, uncertain: false };
         let (answer, answered) = oneshot::channel();
         // The caller waits until the test is over.
         std::mem::forget(answered);

@@ -84,7 +84,8 @@ fn group(replica: &Replica, arrivals: Vec<Arrival>) -> Result<Vec<Group>> {
         let headers = vec![(HEAD, head.encode())];
         let publication = Publication { subject, headers, payload: row, expected, ttl: None };
         let endpoint = group.endpoint.clone();
-        group.add(Outgoing { place, endpoint, head, publication, window, uncertain: false });
+        let after = replica.sequences.last(group.shard);
+        group.add(Outgoing { place, endpoint, head, publication, window, after, uncertain: false });
     }
     Ok(groups)
 }

@@ -25,6 +25,8 @@ pub(super) struct Outgoing {
     pub(super) publication: Publication,
     /// Its window in microseconds; `None` if it is compared with none.
     pub(super) window: Option<u64>,
+    /// The highest sequence of the stream that was known before it was sent: its own is higher.
+    pub(super) after: Sequence,
     /// An earlier attempt may be stored, or be stored later.
     pub(super) uncertain: bool,
 }

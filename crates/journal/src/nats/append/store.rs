@@ -24,10 +24,9 @@ use crate::{
 /// Stores a single event.
 pub(super) async fn store_one(replica: &Arc<Replica>, shard: Shard, event: Outgoing) -> Result<(Outgoing, Appended)> {
     let mut attempts = Attempts::begin();
-    let before = replica.sequences.last(shard);
     let (mut event, mut said) = gather::publish(replica, shard, event).await?;
     if let Some(Ok(sequence)) = said {
-        replica.check_sequence(shard, before, sequence)?;
+        replica.check_sequence(shard, event.after, sequence)?;
         replica.visible(shard, sequence).await;
         return Ok((event, Appended::Stored(sequence)));
     }
@@ -36,7 +35,7 @@ pub(super) async fn store_one(replica: &Arc<Replica>, shard: Shard, event: Outgo
             // From here on compared, so that it is not stored twice.
             match last_on_subject(replica, shard, &event).await {
                 Ok(last) => match own(&event, last.as_ref()) {
-                    Some(sequence) => break stored(replica, shard, &event, (before, sequence)).await?,
+                    Some(sequence) => break stored(replica, shard, &event, sequence).await?,
                     None => {
                         let last = last.map_or(0, |last| last.sequence);
                         event.publication.expected = Some(Expected::LastOnSubject(last));
@@ -53,9 +52,9 @@ pub(super) async fn store_one(replica: &Arc<Replica>, shard: Shard, event: Outgo
             None => replica.broker.publish(&event.publication, NATS_PUBLISH_TRY).await,
         };
         match published {
-            Ok(sequence) => break stored(replica, shard, &event, (before, sequence)).await?,
+            Ok(sequence) => break stored(replica, shard, &event, sequence).await?,
             Err(PublishError::WrongLast(last)) => match look_at(replica, shard, &event, last).await {
-                Ok(Found::Own(sequence)) => break stored(replica, shard, &event, (before, sequence)).await?,
+                Ok(Found::Own(sequence)) => break stored(replica, shard, &event, sequence).await?,
                 Ok(Found::Duplicate(sequence)) => break Appended::Duplicate(sequence),
                 Ok(Found::Free(last)) => event.publication.expected = Some(Expected::LastOnSubject(last)),
                 // The next attempt meets it again.
@@ -84,7 +83,6 @@ pub(super) async fn store_batch(
     mut events: Vec<Outgoing>,
 ) -> Result<Vec<(Outgoing, Appended)>> {
     let mut attempts = Attempts::begin();
-    let before = replica.sequences.last(shard);
     let mut answers = Vec::with_capacity(events.len());
     while !events.is_empty() {
         let publications: Vec<_> = events.iter().map(|event| event.publication.clone()).collect();
@@ -95,7 +93,9 @@ pub(super) async fn store_batch(
         match published {
             Ok(sequences) => {
                 let last = *sequences.end();
-                replica.check_sequence(shard, before, *sequences.start())?;
+                for (event, sequence) in events.iter().zip(sequences.clone()) {
+                    replica.check_sequence(shard, event.after, sequence)?;
+                }
                 let stored = events.iter().zip(sequences.clone()).map(|(event, sequence)| event.stored_as(sequence));
                 replica.stored(shard, stored.collect());
                 replica.visible(shard, last).await;
@@ -104,7 +104,7 @@ pub(super) async fn store_batch(
             }
             Err(PublishError::WrongLast(_) | PublishError::InFlight) => {
                 attempts.again("events with the same ids are being stored").await?;
-                take_known(replica, (shard, before), &mut events, &mut answers, &mut attempts).await?;
+                take_known(replica, shard, &mut events, &mut answers, &mut attempts).await?;
             }
             Err(PublishError::Busy(_)) => attempts.again("the NATS servers are busy").await?,
             Err(PublishError::Full(_)) => {
@@ -114,7 +114,7 @@ pub(super) async fn store_batch(
             Err(error) => {
                 events.iter_mut().for_each(|event| event.uncertain = true);
                 attempts.after(from_publish(error)).await?;
-                take_known(replica, (shard, before), &mut events, &mut answers, &mut attempts).await?;
+                take_known(replica, shard, &mut events, &mut answers, &mut attempts).await?;
             }
         }
     }
@@ -125,13 +125,13 @@ pub(super) async fn store_batch(
 /// again before.
 async fn take_known(
     replica: &Replica,
-    (shard, before): (Shard, Sequence),
+    shard: Shard,
     events: &mut Vec<Outgoing>,
     answers: &mut Vec<(Outgoing, Appended)>,
     attempts: &mut Attempts,
 ) -> Result<()> {
     loop {
-        match settle_known(replica, (shard, before), events).await {
+        match settle_known(replica, shard, events).await {
             Ok(known) => {
                 answers.extend(known);
                 return Ok(());
@@ -145,7 +145,7 @@ async fn take_known(
 /// lets the others follow what is there.
 async fn settle_known(
     replica: &Replica,
-    (shard, before): (Shard, Sequence),
+    shard: Shard,
     events: &mut Vec<Outgoing>,
 ) -> Result<Vec<(Outgoing, Appended)>> {
     let lookups: Vec<_> = events.iter().map(|event| last_on_subject(replica, shard, event)).collect();
@@ -155,7 +155,7 @@ async fn settle_known(
     for (mut event, message) in events.drain(..).zip(found) {
         match judge(&event, message.as_ref())? {
             Found::Own(sequence) => {
-                let answer = stored(replica, shard, &event, (before, sequence)).await?;
+                let answer = stored(replica, shard, &event, sequence).await?;
                 answers.push((event, answer));
             }
             Found::Duplicate(sequence) => answers.push((event, Appended::Duplicate(sequence))),
@@ -179,14 +179,9 @@ async fn make_room_for(replica: &Replica, shard: Shard, events: &[Outgoing]) -> 
     replica.make_room(&first.endpoint, shard, Room { needed, max_bytes: None, full: true, now }).await
 }
 
-/// Tells the owner of the shard of a stored event, which was sent when `before` was known.
-async fn stored(
-    replica: &Replica,
-    shard: Shard,
-    event: &Outgoing,
-    (before, sequence): (Sequence, Sequence),
-) -> Result<Appended> {
-    replica.check_sequence(shard, before, sequence)?;
+/// Tells the owner of the shard of a stored event.
+async fn stored(replica: &Replica, shard: Shard, event: &Outgoing, sequence: Sequence) -> Result<Appended> {
+    replica.check_sequence(shard, event.after, sequence)?;
     replica.stored(shard, vec![event.stored_as(sequence)]);
     replica.visible(shard, sequence).await;
     Ok(Appended::Stored(sequence))

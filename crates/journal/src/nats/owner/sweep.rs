@@ -59,7 +59,6 @@ impl OwnedShard {
         }
         drop(deletions);
         drop(removing);
-        removed.sort_unstable_by_key(|removal| removal.sequence);
         let changes = self.state().finish_removals(&removed);
         {
             let mut recent = self.recent.lock();

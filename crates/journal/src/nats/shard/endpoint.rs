@@ -217,18 +217,13 @@ impl ShardEndpoint {
     /// Adds a removed event to the gaps. While it is not known which events are kept, no gaps are merged.
     pub(super) fn add_gap(&mut self, sequence: Sequence, received: Micros, is_loaded: bool) {
         let Self { gaps, rows, leaving, consumers, .. } = self;
-        // One that is being removed is added later, or kept.
-        let is_leaving = |left, right| leaving.range(left..=right).next().is_some();
-        gaps.add(sequence, received, &|left, right| {
-            !is_loaded || is_leaving(left, right) || is_between(rows, consumers, left, right)
-        });
+        gaps.add(sequence, received, &|left, right| !is_loaded || is_between(rows, leaving, consumers, left, right));
     }
 
     /// Merges gaps that are no longer separated, or were added while it was not known which events are kept.
     pub(super) fn merge_gaps(&mut self) {
         let Self { gaps, rows, leaving, consumers, .. } = self;
-        let is_leaving = |left, right| leaving.range(left..=right).next().is_some();
-        gaps.merge(&|left, right| is_leaving(left, right) || is_between(rows, consumers, left, right));
+        gaps.merge(&|left, right| is_between(rows, leaving, consumers, left, right));
     }
 
     /// Returns whether nothing depends on the endpoint.
@@ -237,10 +232,18 @@ impl ShardEndpoint {
     }
 }
 
-/// Returns whether a kept event or the start of a consumer separates two positions.
-fn is_between(rows: &Rows, consumers: &BTreeSet<(Sequence, ObjectKey)>, left: Sequence, right: Sequence) -> bool {
+/// Returns whether a kept event or the start of a consumer separates two positions. An event that is being removed does
+/// too: it is added to the gaps later, or kept.
+fn is_between(
+    rows: &Rows,
+    leaving: &BTreeMap<Sequence, Row>,
+    consumers: &BTreeSet<(Sequence, ObjectKey)>,
+    left: Sequence,
+    right: Sequence,
+) -> bool {
     let is_kept = || rows.ascending(left).next().is_some_and(|row| row.sequence <= right);
+    let is_leaving = || leaving.range(left..=right).next().is_some();
     let lowest = (left, ObjectKey::new("", ""));
     let starts = || consumers.range(lowest..).next().is_some_and(|(start, _)| *start < right);
-    is_kept() || starts()
+    is_kept() || is_leaving() || starts()
 }
