@@ -33,27 +33,30 @@ impl Rollout {
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
         let mut tidied = Instant::now();
         let mut awaited = HashSet::new();
+        let mut handled: Option<Arc<Snapshot>> = None;
         loop {
-            let is_new = tokio::select! {
+            tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = time::sleep_until(tidied + DETACH_INTERVAL), if self.consumers.is_shared() => {
                     tidied = Instant::now();
                     self.tidy().await;
                     continue;
                 }
-                () = time::sleep(limits::JOURNAL_RETRY), if !self.consumers.awaited().is_empty() => false,
-                changed = self.candidates.changed() => match changed {
-                    Ok(()) => true,
+                () = time::sleep(limits::JOURNAL_RETRY), if !self.consumers.awaited().is_empty() => {}
+                changed = self.candidates.changed() => if changed.is_err() {
                     // The source is gone; the live configuration stays until shutdown.
-                    Err(_) => return shutdown.cancelled().await,
+                    return shutdown.cancelled().await;
                 },
-            };
+            }
             let published = self.candidates.borrow_and_update().clone();
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = self.align(&published) => {}
             }
+            // The candidate may be a new one even if it was the timer that woke this.
+            let is_new = handled.as_ref().is_none_or(|handled| !Arc::ptr_eq(handled, &published.snapshot));
             if is_new || awaited != *self.consumers.awaited() {
+                handled = Some(Arc::clone(&published.snapshot));
                 awaited.clone_from(self.consumers.awaited());
                 log_awaited(awaited.len());
                 self.publish(published);
